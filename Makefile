@@ -1,0 +1,47 @@
+# Development of the relay and its operator. The work is done by the scripts in dev/; this names it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help up down test e2e unit lint fmt relay image crds rocksdb packages
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  VERBOSE=1 shows the output of every step; it is always kept in .dev/log/'
+
+up: ## a real one-node Kubernetes cluster with PLC directory, two PDSes, the operator, and a relay
+	@dev/up.sh
+
+down: ## end all that `make up` started
+	@dev/down.sh
+
+test: lint unit e2e ## every test of the project
+
+e2e: packages ## the end-to-end suites on the cluster; SUITE=firehose for one
+	@dev/e2e.sh $(SUITE)
+
+unit: packages rocksdb ## the tests that need no cluster
+	@. dev/lib.sh && step unit 'Testing (the first time usually 15 minutes)' dev/cargo.sh test --release --locked --workspace --exclude e2e
+
+lint: packages rocksdb ## format, clippy, scripts, licences
+	@dev/lint.sh
+
+fmt: ## format the source
+	@cargo fmt --all
+
+relay: packages rocksdb ## the relay alone, with its embedded defaults; ARGS='--host pds.example.com'
+	@RELAY_DATA_DIR=$${RELAY_DATA_DIR:-.dev/relay} dev/cargo.sh run --release --locked --package relay -- serve $(ARGS)
+
+image: packages rocksdb ## OCI images of relay and operator, in .dev/images
+	@. dev/lib.sh && step build 'Building relay and operator' dev/cargo.sh build --release --locked --package relay --package relay-operator
+	@dev/image/images.sh
+
+crds: packages rocksdb ## generate crds/ from the operator's types
+	@dev/cargo.sh run --release --locked --package relay-operator -- crd >crds/relay.yaml.part
+	@mv crds/relay.yaml.part crds/relay.yaml
+
+rocksdb: packages ## the static RocksDB that the relay links, once into the cache
+	@. dev/lib.sh && step rocksdb 'Finding RocksDB (to build it, once, takes 13 minutes)' dev/rocksdb/build.sh
+
+packages: ## what the build needs of Debian, by apt
+	@dev/packages.sh

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Ends this checkout's cluster and removes what it made, except its logs. Needs root. Safe to call at any time.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+end_processes() {
+  local pid
+  pid=$(cat "$MACHINE/pid" 2>/dev/null) || return 0
+  # Killing the parent of the PID namespace's first process kills them both (--kill-child), and with it the rest.
+  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != unshare ] || kill -KILL "$pid"
+  wait_for 30 "the end of the cluster's processes" flock --nonblock "$OWNER" true
+}
+
+# Pods of a killed node leave empty cgroups behind, in every hierarchy of cgroup v1 or in the one of v2.
+remove_cgroups() {
+  local cgroup
+  for cgroup in /sys/fs/cgroup/kubepods /sys/fs/cgroup/*/kubepods; do
+    [ ! -d "$cgroup" ] || find "$cgroup" -depth -type d -exec rmdir {} +
+  done
+}
+
+remove_files() {
+  rm -rf "$LOGS/cluster"
+  mkdir -p "$LOGS"
+  [ ! -d "$MACHINE_LOGS" ] || mv "$MACHINE_LOGS" "$LOGS/cluster"
+  rm -rf --one-file-system "$MACHINE" "$KUBECONFIG"
+}
+
+[ "$(id -u)" = 0 ] || die "dev/cluster/down.sh needs root: \`make down\` calls it by sudo"
+[ -e "$OWNER" ] || exit 0
+[ "$(cat "$OWNER")" = "$ROOT" ] || exit 0
+end_processes
+remove_cgroups
+! mountpoint --quiet "$NETNS" || umount "$NETNS"
+remove_files
+rm -r "$RUN"

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# e2e.sh [SUITE]: runs the end-to-end suites, e2e/tests/SUITE.rs, on the real cluster. Starts the cluster when it is not
+# up, and ends it then. docs/how-to/development.md lists what a suite finds in its environment.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$ROOT/dev/cluster/common.sh"
+
+suites() {
+  local file
+  for file in "$ROOT"/e2e/tests/*.rs; do basename "$file" .rs; done
+}
+
+environment() {
+  echo KUBECONFIG="$KUBECONFIG"
+  echo E2E_NETNS="$NETNS"
+  echo E2E_NODE_IP="$NODE_IP"
+  echo E2E_RELAY_URL="http://$NODE_IP:$FIREHOSE_NODE_PORT"
+  echo E2E_PLC_URL="http://$NODE_IP:$PLC_PORT"
+  echo E2E_PDS_URLS="${PDS_PORTS[*]/#/http://$NODE_IP:}"
+  echo E2E_TAP="$STATE/bin/tap"
+  echo E2E_NETWORK="$ROOT/dev/network/run.sh"
+}
+
+compile() { # compile SUITE: prints the path of the test program
+  "$ROOT/dev/cargo.sh" test --release --locked --package e2e --test "$1" --no-run --message-format=json |
+    jq --raw-output 'select(.executable and .target.kind == ["test"]).executable'
+}
+
+run_suite() {
+  local program environment
+  program=$(compile "$1")
+  mapfile -t environment < <(environment)
+  cd "$ROOT/e2e"
+  # In the cluster's network, where pods, Services, PDSes and PLC directory are at their own addresses.
+  step "e2e-$1" "End-to-end suite $1" \
+    as_root env "${environment[@]}" nsenter --net="$NETNS" "$program" --nocapture --test-threads=1
+}
+
+if ! is_running; then
+  trap '"$ROOT/dev/down.sh"' EXIT
+fi
+"$ROOT/dev/up.sh"
+for suite in ${1:-$(suites)}; do
+  [ -e "$ROOT/e2e/tests/$suite.rs" ] || die "there is no suite $suite; there are: $(suites | xargs)"
+  run_suite "$suite"
+done

@@ -1,0 +1,42 @@
+// A whole AT Protocol network on one address: a PLC directory and PDSes, the reference implementations of both.
+//   network --host ADDRESS --plc-port PORT --pds-port PORT [--pds-port PORT…] --data DIR [--crawlers URL,…]
+// Prints one line when all of them answer, "ready plc=URL pds=URL,…", and runs until it is killed. DIR should be new:
+// the PLC directory is in memory. The nth PDS gives out handles under .pdsN.test, and asks the crawlers to crawl it when
+// something happens there.
+const { mkdirSync } = require('node:fs')
+const { join } = require('node:path')
+const { parseArgs } = require('node:util')
+
+const { values: options } = parseArgs({
+  options: {
+    host: { type: 'string', default: '127.0.0.1' },
+    'plc-port': { type: 'string' },
+    'pds-port': { type: 'string', multiple: true, default: [] },
+    data: { type: 'string' },
+    crawlers: { type: 'string', default: '' },
+  },
+})
+
+// The log of all servers; set before they are loaded, for they read it then.
+mkdirSync(options.data, { recursive: true })
+Object.assign(process.env, { LOG_ENABLED: 'true', LOG_DESTINATION: join(options.data, 'network.log') })
+const { startPlc } = require('./plc')
+const { startPds } = require('./pds')
+
+async function main() {
+  const { host, data } = options
+  const crawlers = options.crawlers.split(',').filter(Boolean)
+  const plc = await startPlc({ host, port: Number(options['plc-port']) })
+  const pdses = []
+  for (const [index, port] of options['pds-port'].entries()) {
+    const name = `pds${index + 1}`
+    const own = { port: Number(port), data: join(data, name), handleDomain: `.${name}.test` }
+    pdses.push(await startPds({ host, plc, crawlers, ...own }))
+  }
+  console.log(`ready plc=${plc} pds=${pdses.join(',')}`)
+}
+
+main().catch((error) => {
+  console.error(error.message)
+  process.exit(1)
+})

@@ -1,0 +1,38 @@
+// The reference PDS, on SQLite, known to the network as http://HOST:PORT.
+const { mkdirSync } = require('node:fs')
+const { join } = require('node:path')
+const { PDS, envToCfg, envToSecrets } = require('@atproto/pds')
+
+// The PDS asks its crawlers to crawl it when something happens, but not again for 20 minutes. Here a relay comes and goes
+// more often than that.
+const CRAWL_REQUEST_INTERVAL_MS = 10_000
+
+exports.startPds = async ({ host, port, plc, data, handleDomain, crawlers }) => {
+  const blobs = join(data, 'blobs')
+  mkdirSync(blobs, { recursive: true })
+  const env = {
+    port,
+    serviceDid: `did:web:${host}%3A${port}`,
+    dataDirectory: data,
+    blobstoreDiskLocation: blobs,
+    didPlcUrl: plc,
+    serviceHandleDomains: [handleDomain],
+    crawlers,
+    inviteRequired: false,
+    devMode: true, // plain HTTP, and a PLC directory on a private address
+    // Secrets of a network that lives on one machine and is thrown away.
+    jwtSecret: 'development',
+    adminPassword: 'admin',
+    plcRotationKeyK256PrivateKeyHex: 'e3'.repeat(32),
+  }
+
+  const config = envToCfg(env)
+  config.service.hostname = `${host}:${port}` // what its requestCrawl names
+  config.service.port = { host, port } // reaches Node's listen() unchanged
+  const pds = await PDS.create(config, envToSecrets(env))
+  // What its DID documents name. Set only now, because OAuth, set up above, takes plain HTTP from localhost alone.
+  config.service.publicUrl = `http://${host}:${port}`
+  await pds.start()
+  setInterval(() => (pds.ctx.crawlers.lastNotified = -Infinity), CRAWL_REQUEST_INTERVAL_MS)
+  return config.service.publicUrl
+}

@@ -1,0 +1,23 @@
+//! The kinds of the API group `relay.waow.tech`: types and the rules of their schema, no behaviour.
+
+pub mod patterns;
+mod relay;
+mod status;
+
+use kube::CustomResourceExt;
+
+pub use relay::{
+    AccessSpec, AdminSecretRef, AdminSpec, DatabaseSecretRef, DatabaseSpec, Durability, FirehoseSpec, ImageSpec,
+    LimitsSpec, LocalRef, MemorySpec, NodeSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,
+    UpstreamSpec, ValidationMode, ValidationSpec,
+};
+pub use status::{HostsStatus, MemoryStatus, RelayStatus};
+
+/// The CustomResourceDefinition of every kind, as YAML: what `crds/` holds.
+///
+/// # Errors
+///
+/// When the schema cannot be written as YAML.
+pub fn crd_yaml() -> Result<String, serde_yaml_ng::Error> {
+    serde_yaml_ng::to_string(&Relay::crd())
+}

@@ -1,0 +1,152 @@
+//! What the strings of a spec may look like. Each pattern is written once and checked twice: by the
+//! API server, as a CEL rule of the schema, and by the operator, in its `validate` step.
+
+use kube::core::Rule;
+use regex::Regex;
+
+/// The form of a string, and the sentence a person reads when theirs differs.
+#[derive(Clone, Copy, Debug)]
+pub struct Pattern {
+    /// A regular expression that Rust's `regex` and CEL's RE2 read alike; no quotes.
+    pub regex: &'static str,
+    /// What to write instead.
+    pub message: &'static str,
+}
+
+/// Name of a `Relay`: it becomes a Service name, and a StatefulSet needs 11 characters of the 63 a
+/// label may have for its revision hash.
+pub const RELAY_NAME: Pattern = Pattern {
+    regex: "^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$",
+    message: "metadata.name must be at most 52 lower-case letters, digits and '-', beginning with a letter",
+};
+
+/// A public DNS name of at least two labels.
+pub const HOSTNAME: Pattern = Pattern {
+    regex: "^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?$",
+    message: "write a DNS name in lower case, such as relay.example.com",
+};
+
+/// A number of bytes.
+pub const SIZE: Pattern = Pattern {
+    regex: "^[1-9][0-9]{0,14}(k|M|G|T|Ki|Mi|Gi|Ti)?$",
+    message: "write a whole number of bytes with a unit, such as 512Mi or 200Gi",
+};
+
+/// A span of time with one unit.
+pub const DURATION: Pattern = Pattern {
+    regex: "^[1-9][0-9]{0,6}(s|m|h)$",
+    message: "write a whole number of seconds, minutes or hours, such as 72h",
+};
+
+/// Address of an HTTP service, without query and fragment.
+pub const URL: Pattern =
+    Pattern { regex: "^https?://[^/?# ]+(/[^?# ]*)?$", message: "write a URL such as https://plc.directory" };
+
+/// A PDS of the public network: a DNS name, with a port if it is not 443.
+pub const PUBLIC_HOST: Pattern = Pattern {
+    regex: "^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?$",
+    message: "hosts are public DNS names, such as pds.example.com; addresses, names of one label and http:// need allowInsecureHosts: true",
+};
+
+/// A PDS of any network: a name or an address, with a port, spoken to over plain HTTP.
+pub const ANY_HOST: Pattern = Pattern {
+    regex: r"^(http://)?([a-z0-9]([-a-z0-9.]*[a-z0-9])?|\[[0-9a-f:]+\])(:[0-9]{1,5})?$",
+    message: "write a host as NAME or NAME:PORT, such as pds.example.com or 10.0.0.7:2583",
+};
+
+/// Repository of a container image: everything before the tag.
+pub const IMAGE_REPOSITORY: Pattern = Pattern {
+    regex: "^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*$",
+    message: "write the image without its tag, such as registry.example.com/relay",
+};
+
+/// Tag of a container image.
+pub const IMAGE_TAG: Pattern = Pattern {
+    regex: "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$",
+    message: "a tag is at most 128 letters, digits, '.', '_' and '-'",
+};
+
+/// Digest of a container image.
+pub const IMAGE_DIGEST: Pattern =
+    Pattern { regex: "^sha256:[0-9a-f]{64}$", message: "a digest is sha256: and 64 hexadecimal digits" };
+
+/// Name of an object that a spec refers to.
+pub const OBJECT_NAME: Pattern = Pattern {
+    regex: "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
+    message: "write the name of an object: lower-case letters, digits, '-' and '.'",
+};
+
+/// Key of a Secret.
+pub const SECRET_KEY: Pattern =
+    Pattern { regex: "^[-._a-zA-Z0-9]{1,253}$", message: "a key of a Secret has letters, digits, '-', '_' and '.'" };
+
+/// Key of a label, with an optional domain in front.
+pub const LABEL_KEY: Pattern = Pattern {
+    regex: "^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$",
+    message: "a label's key has letters, digits, '-', '_' and '.', with an optional domain in front",
+};
+
+/// Value of a label.
+pub const LABEL_VALUE: Pattern = Pattern {
+    regex: "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
+    message: "a label's value has at most 63 letters, digits, '-', '_' and '.'",
+};
+
+impl Pattern {
+    /// Whether `value` has this form.
+    #[must_use]
+    pub fn matches(&self, value: &str) -> bool {
+        Regex::new(self.regex).is_ok_and(|regex| regex.is_match(value))
+    }
+
+    /// The CEL rule for a string.
+    pub(super) fn rule(&self) -> Rule {
+        self.rule_of(&format!("self.matches(r'{}')", self.regex))
+    }
+
+    /// The CEL rule for every string of a list.
+    pub(super) fn each_rule(&self) -> Rule {
+        self.rule_of(&format!("self.all(s, s.matches(r'{}'))", self.regex))
+    }
+
+    /// A CEL expression of the caller's, with this pattern's message.
+    pub(super) fn rule_of(&self, expression: &str) -> Rule {
+        Rule::new(expression).message(self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_takes_the_good_and_refuses_the_bad() {
+        let long = "a".repeat(53);
+        #[rustfmt::skip]
+        let table: &[(&str, Pattern, &[&str], &[&str])] = &[
+            ("RELAY_NAME", RELAY_NAME, &["a", "demo", "hil-2"], &["", "2a", "a.b", "a-", "A", &long]),
+            ("HOSTNAME", HOSTNAME, &["relay.test", "a.b-c.example"], &["relay", "10.0.0.1", "a..b", "-a.b", "a.b.", "R.test", "a.b:80"]),
+            ("SIZE", SIZE, &["1", "512Mi", "2G"], &["", "0", "1.5Gi", "-1Gi", "1 Gi", "1gi", "1Ki2"]),
+            ("DURATION", DURATION, &["72h", "90s"], &["", "0h", "72", "3d", "1h30m"]),
+            ("URL", URL, &["http://10.99.0.1:2582", "https://a.example/x"], &["plc.directory", "ftp://a", "https://", "https://a?b", "https://a b"]),
+            ("PUBLIC_HOST", PUBLIC_HOST, &["pds.example.com", "pds.example.com:8443"], &["localhost", "10.0.0.1:2583", "http://a.b", "a.b/c"]),
+            ("ANY_HOST", ANY_HOST, &["10.99.0.1:2583", "localhost:1", "http://pds:80", "[fd00::1]:2583", "pds.example.com"], &["", "a/b", "https://a.b", "a b"]),
+            ("IMAGE_REPOSITORY", IMAGE_REPOSITORY, &["relay", "relay.local/relay", "localhost:5000/a/b_c"], &["relay:dev", "a@sha256:1", "/a", "A"]),
+            ("IMAGE_TAG", IMAGE_TAG, &["dev", "v1.2_3"], &["", ".a", "a:b"]),
+            ("IMAGE_DIGEST", IMAGE_DIGEST, &[concat!("sha256:", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")], &["sha256:ab", "md5:0"]),
+            ("OBJECT_NAME", OBJECT_NAME, &["hil-admin", "a.b"], &["", "a/b", "../a", "A"]),
+            ("SECRET_KEY", SECRET_KEY, &["token", "tls.crt"], &["", "a/b", "a b"]),
+            ("LABEL_KEY", LABEL_KEY, &["a", "topology.kubernetes.io/zone"], &["", "a/", "/a", "a b"]),
+            ("LABEL_VALUE", LABEL_VALUE, &["", "fsn1"], &["-a", "a b"]),
+        ];
+        for (name, pattern, good, bad) in table {
+            assert!(!pattern.regex.contains('\''), "{name} must be quotable in CEL");
+            for value in *good {
+                assert!(pattern.matches(value), "{name} must take {value:?}");
+            }
+            for value in *bad {
+                assert!(!pattern.matches(value), "{name} must refuse {value:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Step 4, apply: from built objects to the cluster.
+//!
+//! Server-side apply with one field manager. An object that the cluster already has as wanted is not sent,
+//! so an unchanged world sees no write at all. Order: what the pod needs first, the StatefulSet last, then
+//! what is no longer wanted goes.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::build::Children;
+use super::names::{INSTANCE, OPERATOR};
+use super::read::World;
+use super::validate::ValidRelay;
+use super::{Context, Error};
+
+/// Annotation with the digest of what the operator last applied. It tells that a field is no longer wanted,
+/// which comparing the wanted fields alone cannot.
+const APPLIED: &str = "relay.waow.tech/applied";
+
+/// The objects that status is made of, as the API server has them.
+pub(super) struct Applied {
+    pub(super) stateful_set: Option<Arc<StatefulSet>>,
+    pub(super) service: Option<Arc<Service>>,
+}
+
+impl Applied {
+    /// What was there before, for a Relay that is paused.
+    pub(super) fn as_found(world: &World) -> Self {
+        Self { stateful_set: world.stateful_set.clone(), service: world.service.clone() }
+    }
+}
+
+/// Makes the objects of `relay` be `children`, and no others.
+pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Children) -> Result<Applied, Error> {
+    // Without "..": a new child cannot be forgotten here.
+    let Children { service_account, admin_secret, config_map, firehose_service, admin_service, stateful_set } =
+        children;
+    let applier = Applier { context, relay };
+    let cache = &context.cache;
+
+    let service_account = applier.ensure(&cache.service_accounts, service_account).await?;
+    if let Some(secret) = admin_secret {
+        applier.create(secret).await?;
+    }
+    let config_map = applier.ensure(&cache.config_maps, config_map).await?;
+    let firehose_service = applier.ensure(&cache.services, firehose_service).await?;
+    let admin_service = applier.ensure(&cache.services, admin_service).await?;
+    let stateful_set = applier.ensure(&cache.stateful_sets, stateful_set).await?;
+
+    let services = [firehose_service.name_any(), admin_service.name_any()];
+    applier.keep_only(&cache.stateful_sets, &[stateful_set.name_any()]).await?;
+    applier.keep_only(&cache.services, &services).await?;
+    applier.keep_only(&cache.config_maps, &[config_map.name_any()]).await?;
+    applier.keep_only(&cache.service_accounts, &[service_account.name_any()]).await?;
+    Ok(Applied { stateful_set: Some(stateful_set), service: Some(firehose_service) })
+}
+
+struct Applier<'a> {
+    context: &'a Context,
+    relay: &'a ValidRelay,
+}
+
+impl Applier<'_> {
+    /// Applies `wanted`, unless the cluster has it so. Returns what the cluster has.
+    async fn ensure<K>(&self, store: &Store<K>, mut wanted: K) -> Result<Arc<K>, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
+        let name = wanted.name_any();
+        let what = || format!("{} {name}", K::kind(&()));
+        let api = self.api::<K>();
+        let key = ObjectRef::new(&name).within(&self.relay.namespace);
+        let live = match store.get(&key) {
+            Some(live) => Some(live),
+            // It may be there all the same: new, or without the label that the watch selects by.
+            None => api.get_opt(&name).await.map_err(|source| Error::Read { what: what(), source })?.map(Arc::new),
+        };
+        stamp(&mut wanted)?;
+        if let Some(live) = live {
+            if !self.owns(&*live) {
+                return Err(Error::Foreign { what: what() });
+            }
+            if covers(&serde_json::to_value(&*live)?, &serde_json::to_value(&wanted)?) {
+                return Ok(live);
+            }
+        }
+        let applied = api.patch(&name, &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&wanted)).await;
+        self.written::<K>(&what(), "apply");
+        applied.map(Arc::new).map_err(|source| Error::Apply { what: what(), source })
+    }
+
+    /// Creates an object that is never changed afterwards.
+    async fn create<K>(&self, wanted: K) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let what = format!("{} {}", K::kind(&()), wanted.name_any());
+        let params = PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() };
+        let created = self.api::<K>().create(&params, &wanted).await;
+        self.written::<K>(&what, "create");
+        created.map(drop).map_err(|source| Error::Apply { what, source })
+    }
+
+    /// Deletes what the Relay owns and nobody wants any more, such as a child that an earlier version of
+    /// the operator made.
+    async fn keep_only<K>(&self, store: &Store<K>, names: &[String]) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
+        let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let orphans = store.state_filter(|object| {
+            object.namespace().as_deref() == Some(&*self.relay.namespace)
+                && object.labels().get(INSTANCE) == Some(&self.relay.name)
+                && self.owns(object)
+                && object.meta().deletion_timestamp.is_none()
+                && !wanted.contains(object.name_any().as_str())
+        });
+        for orphan in orphans {
+            let name = orphan.name_any();
+            let what = format!("{} {name}", K::kind(&()));
+            // The uid, so that a new object of the same name survives.
+            let params = DeleteParams::background()
+                .preconditions(Preconditions { uid: orphan.uid(), ..Preconditions::default() });
+            let deleted = self.api::<K>().delete(&name, &params).await;
+            self.written::<K>(&what, "delete");
+            match deleted {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(source) => return Err(Error::Apply { what, source }),
+            }
+        }
+        Ok(())
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.context.client.clone(), &self.relay.namespace)
+    }
+
+    fn owns<K: Resource>(&self, object: &K) -> bool {
+        object.owner_references().iter().any(|owner| owner.uid == self.relay.owner.uid)
+    }
+
+    fn written<K: Resource<DynamicType = ()>>(&self, what: &str, verb: &'static str) {
+        self.context.metrics.wrote(&K::kind(&()), verb);
+        tracing::info!(namespace = self.relay.namespace, relay = self.relay.name, verb, what);
+    }
+}
+
+/// Annotates `object` with the digest of itself.
+fn stamp<K: Resource + Serialize>(object: &mut K) -> Result<(), Error> {
+    let digest = digest::digest(&digest::SHA256, &serde_json::to_vec(object)?);
+    let short = HEXLOWER.encode(&digest.as_ref()[..16]);
+    object.annotations_mut().insert(APPLIED.into(), short);
+    Ok(())
+}
+
+/// Whether `live` has everything that `wanted` says. What the API server and others added is no difference.
+fn covers(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| live.get(key).is_some_and(|live| covers(live, value)))
+        }
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(l, w)| covers(l, w))
+        }
+        _ => live == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn additions_of_others_are_no_difference_and_changes_are() {
+        let wanted = json!({"spec": {"ports": [{"port": 3000}], "type": "ClusterIP"}});
+        #[rustfmt::skip]
+        let table = [
+            ("equal", json!({"spec": {"ports": [{"port": 3000}], "type": "ClusterIP"}}), true),
+            ("defaults added", json!({"spec": {"ports": [{"port": 3000, "protocol": "TCP"}], "type": "ClusterIP", "clusterIP": "10.0.0.1"}, "status": {}}), true),
+            ("value changed", json!({"spec": {"ports": [{"port": 3001}], "type": "ClusterIP"}}), false),
+            ("field removed", json!({"spec": {"ports": [{"port": 3000}]}}), false),
+            ("element added", json!({"spec": {"ports": [{"port": 3000}, {"port": 1}], "type": "ClusterIP"}}), false),
+            ("element removed", json!({"spec": {"ports": [], "type": "ClusterIP"}}), false),
+            ("type of value changed", json!({"spec": {"ports": [{"port": "3000"}], "type": "ClusterIP"}}), false),
+            ("nothing there", json!(null), false),
+        ];
+        for (case, live, want) in table {
+            assert_eq!(covers(&live, &wanted), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_stamp_changes_with_the_object_only() {
+        let service = Service::default();
+        let (mut a, mut b, mut c) = (service.clone(), service.clone(), service);
+        c.metadata.name = Some("other".into());
+        for object in [&mut a, &mut b, &mut c] {
+            assert!(stamp(object).is_ok());
+        }
+        assert_eq!(a, b, "equal objects have equal stamps");
+        assert_ne!(
+            a.annotations().get(APPLIED),
+            c.annotations().get(APPLIED),
+            "different objects have different stamps"
+        );
+    }
+}

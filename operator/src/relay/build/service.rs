@@ -1,0 +1,61 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{ADMIN_PORT, FIREHOSE_PORT};
+use crate::api::ServiceType;
+use crate::relay::names;
+use crate::relay::validate::ValidRelay;
+
+/// Asks external-dns for a record.
+const EXTERNAL_DNS_HOSTNAME: &str = "external-dns.alpha.kubernetes.io/hostname";
+
+/// The Service of the firehose and XRPC, as public as the spec says.
+pub(super) fn firehose(relay: &ValidRelay) -> Service {
+    let mut metadata = names::meta(relay, names::firehose_service(&relay.name));
+    let type_ = match relay.service.type_ {
+        ServiceType::ClusterIp => "ClusterIP",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::LoadBalancer => "LoadBalancer",
+    };
+    if relay.service.type_ != ServiceType::ClusterIp {
+        metadata.annotations = Some(BTreeMap::from([(EXTERNAL_DNS_HOSTNAME.into(), relay.hostname.clone())]));
+    }
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            type_: Some(type_.into()),
+            selector: Some(names::selector_labels(&relay.name)),
+            ports: Some(vec![ServicePort { node_port: relay.service.node_port, ..port("firehose", FIREHOSE_PORT) }]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    }
+}
+
+/// The Service of health, metrics and the admin API. It is never reachable from outside the cluster, and
+/// reaches a relay that is not ready, which is when its metrics matter.
+pub(super) fn admin(relay: &ValidRelay) -> Service {
+    Service {
+        metadata: names::meta(relay, names::admin(&relay.name)),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".into()),
+            selector: Some(names::selector_labels(&relay.name)),
+            ports: Some(vec![port("admin", ADMIN_PORT)]),
+            publish_not_ready_addresses: Some(true),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    }
+}
+
+fn port(name: &str, port: i32) -> ServicePort {
+    ServicePort {
+        name: Some(name.into()),
+        port,
+        protocol: Some("TCP".into()),
+        target_port: Some(IntOrString::String(name.into())),
+        ..ServicePort::default()
+    }
+}

@@ -1,0 +1,230 @@
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{
+    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+    LocalObjectReference, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretKeySelector, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::config_map;
+use super::{ADMIN_PORT, FIREHOSE_PORT};
+use crate::api::PullPolicy;
+use crate::relay::names;
+use crate::relay::validate::ValidRelay;
+
+/// Where the volume is mounted.
+pub(super) const DATA_DIR: &str = "/data";
+/// Where the admin token is mounted.
+pub(super) const TOKEN_FILE: &str = "/run/secrets/relay/token";
+const TOKEN_DIR: &str = "/run/secrets/relay";
+const CONFIG_DIR: &str = "/etc/relay";
+/// User and group of the relay, the "nonroot" of distroless images.
+const NONROOT: i64 = 65532;
+/// Readable by the relay's group, which owns the files of a projected volume.
+const GROUP_READ: i32 = 0o440;
+/// Time to store cursors and to close every consumer's connection properly.
+const GRACE_SECONDS: i64 = 60;
+/// Pod annotation that changes when the relay has to read its files again.
+const FINGERPRINT: &str = "relay.waow.tech/config";
+
+/// The StatefulSet of the one pod that is the relay.
+pub(super) fn build(relay: &ValidRelay, fingerprint: &str) -> StatefulSet {
+    StatefulSet {
+        metadata: names::meta(relay, names::stateful_set(&relay.name)),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(1),
+            selector: names::selector(&relay.name),
+            service_name: Some(names::admin(&relay.name)),
+            // A pod that never became ready is replaced by a repaired template; with OrderedReady the
+            // controller would wait for it forever.
+            pod_management_policy: Some("Parallel".into()),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("RollingUpdate".into()),
+                ..StatefulSetUpdateStrategy::default()
+            }),
+            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                when_deleted: Some("Retain".into()),
+                when_scaled: Some("Retain".into()),
+            }),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(names::labels(&relay.name)),
+                    annotations: Some(BTreeMap::from([(FINGERPRINT.into(), fingerprint.into())])),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod(relay)),
+            },
+            volume_claim_templates: Some(vec![data_claim(relay)]),
+            ..StatefulSetSpec::default()
+        }),
+        ..StatefulSet::default()
+    }
+}
+
+fn pod(relay: &ValidRelay) -> PodSpec {
+    let pull_secrets = relay.image.pull_secrets.iter();
+    PodSpec {
+        service_account_name: Some(names::service_account(&relay.name)),
+        automount_service_account_token: Some(false),
+        // A Service named "relay" in the namespace would set RELAY_… variables, which the relay reads.
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        node_selector: non_empty(relay.node_selector.clone()),
+        image_pull_secrets: non_empty(
+            pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>(),
+        ),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(NONROOT),
+            run_as_group: Some(NONROOT),
+            fs_group: Some(NONROOT),
+            fs_group_change_policy: Some("OnRootMismatch".into()),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
+            ..PodSecurityContext::default()
+        }),
+        containers: vec![container(relay)],
+        volumes: Some(vec![config_volume(relay), token_volume(relay)]),
+        ..PodSpec::default()
+    }
+}
+
+fn container(relay: &ValidRelay) -> Container {
+    Container {
+        name: "relay".into(),
+        image: Some(relay.image.reference.clone()),
+        image_pull_policy: Some(
+            match relay.image.pull_policy {
+                PullPolicy::Always => "Always",
+                PullPolicy::IfNotPresent => "IfNotPresent",
+                PullPolicy::Never => "Never",
+            }
+            .into(),
+        ),
+        args: Some(vec!["serve".into(), "--config".into(), format!("{CONFIG_DIR}/{}", config_map::FILE)]),
+        env: database_env(relay).map(|env| vec![env]),
+        ports: Some(vec![port("firehose", FIREHOSE_PORT), port("admin", ADMIN_PORT)]),
+        resources: Some(ResourceRequirements {
+            requests: Some(BTreeMap::from([("memory".into(), relay.memory_request.into())])),
+            limits: Some(BTreeMap::from([("memory".into(), relay.memory_limit.into())])),
+            ..ResourceRequirements::default()
+        }),
+        // A start reads the tail of the log and replays what derived state has not seen: minutes at worst.
+        startup_probe: Some(probe("/livez", 2, 300)),
+        liveness_probe: Some(probe("/livez", 10, 6)),
+        readiness_probe: Some(probe("/readyz", 5, 2)),
+        termination_message_path: Some("/dev/termination-log".into()),
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![
+            mount("data", DATA_DIR, None),
+            mount("config", CONFIG_DIR, Some(true)),
+            mount("token", TOKEN_DIR, Some(true)),
+        ]),
+        ..Container::default()
+    }
+}
+
+/// The database's URL holds a password, so it comes from the Secret and not through the ConfigMap.
+fn database_env(relay: &ValidRelay) -> Option<EnvVar> {
+    let database = relay.database.as_ref()?;
+    Some(EnvVar {
+        name: "RELAY_DATABASE_URL".into(),
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: database.name.clone(),
+                key: database.key.clone(),
+                ..SecretKeySelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    })
+}
+
+fn config_volume(relay: &ValidRelay) -> Volume {
+    Volume {
+        name: "config".into(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: names::config_map(&relay.name),
+            default_mode: Some(GROUP_READ),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn token_volume(relay: &ValidRelay) -> Volume {
+    Volume {
+        name: "token".into(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(relay.admin.name.clone()),
+            items: Some(vec![KeyToPath { key: relay.admin.key.clone(), path: "token".into(), ..KeyToPath::default() }]),
+            default_mode: Some(GROUP_READ),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some("data".into()),
+            labels: Some(names::labels(&relay.name)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".into()]),
+            storage_class_name: relay.storage_class.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".into(), relay.storage_size.into())])),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.into()),
+            port: IntOrString::String("admin".into()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failure_threshold),
+        ..Probe::default()
+    }
+}
+
+fn port(name: &str, port: i32) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.into()),
+        container_port: port,
+        protocol: Some("TCP".into()),
+        ..ContainerPort::default()
+    }
+}
+
+fn mount(name: &str, path: &str, read_only: Option<bool>) -> VolumeMount {
+    VolumeMount { name: name.into(), mount_path: path.into(), read_only, ..VolumeMount::default() }
+}
+
+/// The API server drops empty collections; what is applied must not have them either.
+fn non_empty<C: IntoIterator + Default + PartialEq>(collection: C) -> Option<C> {
+    (collection != C::default()).then_some(collection)
+}

@@ -1,0 +1,97 @@
+//! What the tests of the steps begin with.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+
+use super::read::{AdminSecret, Lookup, SecretValue, World};
+use super::validate::{ValidRelay, validate};
+use crate::api::Relay;
+use crate::secret::Redacted;
+
+/// The image of relays whose spec names none.
+pub(super) const DEFAULT_IMAGE: &str = "relay.test/relay:1";
+
+/// The Relay `demo` in the namespace `relays` with this spec, as JSON.
+pub(super) fn relay_json(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "relay.waow.tech/v1alpha1",
+        "kind": "Relay",
+        "metadata": {"name": "demo", "namespace": "relays", "uid": "u-1", "generation": 1},
+        "spec": spec,
+    })
+}
+
+/// The same, as a Relay.
+pub(super) fn relay(spec: &Value) -> Relay {
+    serde_json::from_value(relay_json(spec)).unwrap()
+}
+
+/// A spec with nothing but what is required.
+pub(super) fn minimal() -> Value {
+    json!({"hostname": "relay.test"})
+}
+
+/// A spec with every field set to something else than its default.
+pub(super) fn full() -> Value {
+    json!({
+        "hostname": "relay.example.com",
+        "image": {
+            "repository": "registry.example.com/relay",
+            "tag": "v2",
+            "digest": format!("sha256:{}", "ab".repeat(32)),
+            "pullPolicy": "Always",
+            "pullSecrets": [{"name": "registry"}],
+        },
+        "memory": {"request": "512Mi", "limit": "1024Mi"},
+        "storage": {"size": "2Gi", "storageClassName": "fast"},
+        "node": {"selector": {"topology.kubernetes.io/region": "fsn1"}},
+        "database": {"externalSecretRef": {"name": "relay-db", "key": "uri"}},
+        "plcURL": "http://10.99.0.1:2582",
+        "upstream": {
+            "bootstrapRelays": ["https://bsky.network"],
+            "hosts": ["10.99.0.1:2583", "pds.example.com"],
+            "allowInsecureHosts": true,
+            "limits": {"accountsPerHost": 1000, "eventsPerSecond": 0},
+        },
+        "validation": {"mode": "Lenient"},
+        "firehose": {"replayWindow": "24h", "durability": "Os"},
+        "access": {"service": {"type": "NodePort", "nodePort": 30300}},
+        "admin": {"secretRef": {"name": "my-admin", "key": "password"}},
+        "paused": true,
+    })
+}
+
+/// A cluster with the Secrets that specs refer to, and nothing else.
+pub(super) fn world() -> World {
+    let secret = |name: &str, key: &str, value: &str| SecretValue {
+        name: name.into(),
+        key: key.into(),
+        value: Lookup::Found(Redacted::new(value.into())),
+    };
+    World {
+        admin: AdminSecret { secret: secret("demo-admin", "token", "t0ken"), generated: false },
+        database_url: None,
+        stateful_set: None,
+        service: None,
+        pod: None,
+        document: None,
+    }
+}
+
+/// The world that [`full`] refers to.
+pub(super) fn full_world() -> World {
+    let mut world = world();
+    world.admin.secret.name = "my-admin".into();
+    world.admin.secret.key = "password".into();
+    world.database_url = Some(SecretValue {
+        name: "relay-db".into(),
+        key: "uri".into(),
+        value: Lookup::Found(Redacted::new("postgres://u:p@db/relay".into())),
+    });
+    world
+}
+
+/// A valid relay.
+pub(super) fn valid(spec: &Value, world: &World) -> ValidRelay {
+    validate(&relay(spec), world, DEFAULT_IMAGE).unwrap()
+}

@@ -1,0 +1,155 @@
+//! The controller of `Relay` objects. A reconcile is five steps, top to bottom in [`reconcile`]:
+//! [read](read), [validate](validate), [build](build), [apply](apply), [report](report). Only `read` looks at the world,
+//! only `apply` and `report` change it, the rest is pure.
+
+mod apply;
+mod build;
+mod byte_size;
+mod cache;
+mod controller;
+#[cfg(test)]
+mod fixtures;
+mod names;
+mod read;
+mod report;
+mod validate;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::events::Recorder;
+
+pub use cache::Cache;
+pub use controller::{run, wait_for_crd};
+pub use names::OPERATOR;
+
+use crate::api::Relay;
+use crate::metrics::Metrics;
+use crate::relay_status::Reader;
+use apply::Applied;
+
+/// How often a relay's status document is read. It is the age of the oldest bad news.
+const OBSERVE_EVERY: Duration = Duration::from_secs(15);
+/// How long after an error a relay is looked at again; the API server gets no more than 2 tries a minute.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The operator's objects, as last seen by their watches.
+    pub cache: Cache,
+    /// Reads the status documents of relays.
+    pub status_reader: Reader,
+    /// Publishes Events.
+    pub recorder: Recorder,
+    /// Image of relays whose spec names none.
+    pub default_image: String,
+    /// The operator's metrics.
+    pub metrics: Metrics,
+}
+
+/// Why a reconcile did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The object is not a Relay of this version.
+    #[error("the Relay cannot be read: {0}")]
+    Undecodable(String),
+    /// An object could not be read.
+    #[error("{what} cannot be read: {source}")]
+    Read {
+        /// Kind and name.
+        what: String,
+        /// What the client says.
+        source: kube::Error,
+    },
+    /// An object could not be written.
+    #[error("{what} cannot be applied: {}", api_message(source))]
+    Apply {
+        /// Kind and name.
+        what: String,
+        /// What the client says.
+        source: kube::Error,
+    },
+    /// An object has the name of a child, but belongs to someone else.
+    #[error("{what} exists and does not belong to this Relay; delete it, or give the Relay another name")]
+    Foreign {
+        /// Kind and name.
+        what: String,
+    },
+    /// The status could not be written.
+    #[error("the status cannot be written: {}", api_message(.0))]
+    Report(kube::Error),
+    /// An object could not be serialized.
+    #[error("an object cannot be serialized: {0}")]
+    Serialize(#[from] serde_json::Error),
+    /// The configuration could not be written as TOML.
+    #[error("the configuration cannot be written: {0}")]
+    Config(#[from] toml::ser::Error),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers for an admin token")]
+    Random,
+}
+
+impl Error {
+    /// A label for metrics and conditions, one of a few.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Undecodable(_) => "Undecodable",
+            Self::Read { .. } => "ReadFailed",
+            Self::Apply { .. } => "ApplyFailed",
+            Self::Foreign { .. } => "NameTaken",
+            Self::Report(_) => "ReportFailed",
+            Self::Serialize(_) | Self::Config(_) | Self::Random => "Internal",
+        }
+    }
+}
+
+/// What the API server says, without the client's wrapping of it.
+fn api_message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Brings the cluster to what one Relay asks for, and its status to what is.
+///
+/// # Errors
+///
+/// See [`Error`]; the controller tries again.
+pub async fn reconcile(relay: Arc<DeserializeGuard<Relay>>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let result = match &relay.0 {
+        Ok(relay) => steps(relay, &context).await,
+        Err(invalid) => Err(Error::Undecodable(invalid.to_string())),
+    };
+    let error = result.as_ref().err().map(Error::reason);
+    context.metrics.reconciled(started.elapsed(), error);
+    result
+}
+
+async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
+    if relay.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change()); // children follow by their owner references
+    }
+    let world = read::read(context, relay).await?;
+    let valid = match validate::validate(relay, &world, &context.default_image) {
+        Ok(valid) => valid,
+        Err(invalid) => {
+            report::invalid(context, relay, &invalid).await?;
+            return Ok(if invalid.is_final() { Action::await_change() } else { Action::requeue(RETRY_AFTER) });
+        }
+    };
+    let applied = if valid.paused {
+        Ok(Applied::as_found(&world))
+    } else {
+        apply::apply(context, &valid, build::build(&valid)?).await
+    };
+    report::report(context, relay, &valid, &world, &applied).await?;
+    applied.map(|_| Action::requeue(OBSERVE_EVERY))
+}

@@ -1,0 +1,78 @@
+//! Names and labels of a relay's objects.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use super::validate::ValidRelay;
+
+/// Name under which the operator owns fields, labels objects and reports events.
+pub const OPERATOR: &str = "relay-operator";
+/// Label by which the operator finds its objects.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Label with the name of the Relay that an object is for.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
+const NAME: &str = "app.kubernetes.io/name";
+
+/// The StatefulSet of the Relay `relay`.
+#[must_use]
+pub fn stateful_set(relay: &str) -> String {
+    relay.to_owned()
+}
+
+/// The one pod of the StatefulSet.
+#[must_use]
+pub fn pod(relay: &str) -> String {
+    format!("{relay}-0")
+}
+
+/// The Service of the firehose.
+#[must_use]
+pub fn firehose_service(relay: &str) -> String {
+    relay.to_owned()
+}
+
+/// The Service of the admin API, and the Secret with its token.
+#[must_use]
+pub fn admin(relay: &str) -> String {
+    format!("{relay}-admin")
+}
+
+/// The ConfigMap with the relay's configuration file.
+#[must_use]
+pub fn config_map(relay: &str) -> String {
+    format!("{relay}-config")
+}
+
+/// The ServiceAccount of the pod.
+#[must_use]
+pub fn service_account(relay: &str) -> String {
+    relay.to_owned()
+}
+
+/// The labels of every object of a relay, and of its pod.
+pub(super) fn labels(relay: &str) -> BTreeMap<String, String> {
+    let mut labels = selector_labels(relay);
+    labels.insert(MANAGED_BY.into(), OPERATOR.into());
+    labels
+}
+
+/// The labels by which Services and the StatefulSet find the pod. They can never change.
+pub(super) fn selector_labels(relay: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(NAME.into(), "relay".into()), (INSTANCE.into(), relay.into())])
+}
+
+pub(super) fn selector(relay: &str) -> LabelSelector {
+    LabelSelector { match_labels: Some(selector_labels(relay)), ..LabelSelector::default() }
+}
+
+/// Metadata of an object named `name` that belongs to `relay` and goes with it.
+pub(super) fn meta(relay: &ValidRelay, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(relay.namespace.clone()),
+        labels: Some(labels(&relay.name)),
+        owner_references: Some(vec![relay.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}

@@ -1,0 +1,151 @@
+//! Step 1, read: everything the other steps decide on, and the only step that asks anyone.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use data_encoding::HEXLOWER;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Resource, ResourceExt};
+
+use super::{Context, Error, names};
+use crate::api::{AdminSecretRef, Relay, patterns};
+use crate::relay_status::{Document, ReadError};
+use crate::secret::Redacted;
+
+/// Random bytes of a generated admin token.
+const TOKEN_BYTES: usize = 32;
+
+/// What the cluster and the relay say at the start of a reconcile.
+pub struct World {
+    /// The admin token.
+    pub admin: AdminSecret,
+    /// The database's URL, where the spec refers to one.
+    pub database_url: Option<SecretValue>,
+    /// The relay's StatefulSet.
+    pub stateful_set: Option<Arc<StatefulSet>>,
+    /// The relay's firehose Service.
+    pub service: Option<Arc<Service>>,
+    /// The relay's pod.
+    pub pod: Option<Arc<Pod>>,
+    /// The relay's status document; `None` when there is no running pod to ask.
+    pub document: Option<Result<Document, ReadError>>,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecretValue {
+    /// Name of the Secret.
+    pub name: String,
+    /// The key.
+    pub key: String,
+    /// What is there.
+    pub value: Lookup,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lookup {
+    /// The value.
+    Found(Redacted),
+    /// There is no such Secret.
+    NoSecret,
+    /// The Secret lacks the key, or its value is not text.
+    NoKey,
+}
+
+/// The Secret with the admin token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminSecret {
+    /// What is in the cluster, or a new random token.
+    pub secret: SecretValue,
+    /// The token is new, and the Secret is still to be made.
+    pub generated: bool,
+}
+
+/// Reads what concerns `relay`.
+///
+/// # Errors
+///
+/// When the API server does not answer. What it does not have is not an error here.
+pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
+    let namespace = relay.namespace().unwrap_or_default();
+    let name = relay.name_any();
+    let secrets = Api::<Secret>::namespaced(context.client.clone(), &namespace);
+
+    let admin = admin_secret(&secrets, relay).await?;
+    let database_url = match &relay.spec.database.external_secret_ref {
+        Some(reference) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
+        None => None,
+    };
+    let cache = &context.cache;
+    let pod = cached(&cache.pods, &names::pod(&name), &namespace);
+    let document = match (&pod, &admin.secret.value) {
+        (Some(pod), Lookup::Found(token)) => match running_ip(pod) {
+            Some(ip) => Some(context.status_reader.read(ip, token).await),
+            None => None,
+        },
+        _ => None,
+    };
+    Ok(World {
+        admin,
+        database_url,
+        stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
+        service: cached(&cache.services, &names::firehose_service(&name), &namespace),
+        pod,
+        document,
+    })
+}
+
+async fn admin_secret(secrets: &Api<Secret>, relay: &Relay) -> Result<AdminSecret, Error> {
+    let reference = admin_reference(relay);
+    let secret = secret_value(secrets, &reference.name, &reference.key).await?;
+    if secret.value != Lookup::NoSecret {
+        return Ok(AdminSecret { secret, generated: false });
+    }
+    let mut bytes = [0; TOKEN_BYTES];
+    rand::fill(&mut bytes).map_err(|_| Error::Random)?;
+    let value = Lookup::Found(Redacted::new(HEXLOWER.encode(&bytes)));
+    Ok(AdminSecret { secret: SecretValue { value, ..secret }, generated: true })
+}
+
+fn admin_reference(relay: &Relay) -> AdminSecretRef {
+    relay
+        .spec
+        .admin
+        .secret_ref
+        .clone()
+        .unwrap_or_else(|| AdminSecretRef { name: names::admin(&relay.name_any()), key: "token".into() })
+}
+
+async fn secret_value(secrets: &Api<Secret>, name: &str, key: &str) -> Result<SecretValue, Error> {
+    // An ill-formed name cannot exist; asked for, it would become another path of the API.
+    let secret = if patterns::OBJECT_NAME.matches(name) {
+        secrets.get_opt(name).await.map_err(|source| Error::Read { what: format!("Secret {name}"), source })?
+    } else {
+        None
+    };
+    let value = match secret {
+        None => Lookup::NoSecret,
+        Some(secret) => secret
+            .data
+            .unwrap_or_default()
+            .remove(key)
+            .and_then(|bytes| String::from_utf8(bytes.0).ok())
+            .map_or(Lookup::NoKey, |text| Lookup::Found(Redacted::new(text.trim().to_owned()))),
+    };
+    Ok(SecretValue { name: name.to_owned(), key: key.to_owned(), value })
+}
+
+fn cached<K>(store: &Store<K>, name: &str, namespace: &str) -> Option<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.get(&ObjectRef::new(name).within(namespace))
+}
+
+fn running_ip(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    (status.phase.as_deref() == Some("Running")).then_some(status.pod_ip.as_deref()).flatten()
+}

@@ -1,0 +1,218 @@
+//! The conditions of a Relay. Pure.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::relay::Error;
+use crate::relay::apply::Applied;
+use crate::relay::read::World;
+use crate::relay::validate::{Invalid, ValidRelay};
+use crate::relay_status::{Document, ReadError};
+
+/// Everything is as wanted and events arrive.
+pub(super) const READY: &str = "Ready";
+/// The pod runs the wanted template and is ready.
+const WORKLOAD_READY: &str = "WorkloadReady";
+/// The relay takes events from at least one host.
+const DELIVERING: &str = "Delivering";
+/// The operator changes nothing.
+const PAUSED: &str = "Paused";
+
+/// Longest part of another program's message that is passed on, in characters.
+const MAX_QUOTE: usize = 512;
+
+/// What was found about one condition. Messages have no figures: they stay while the reason does.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Finding {
+    pub(super) type_: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// How a finding is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// As it should be.
+    Good,
+    /// Not yet, without anything being wrong.
+    Waiting,
+    /// Someone should look.
+    Bad,
+    /// Not looked at.
+    Unknown,
+}
+
+impl Finding {
+    fn new(type_: &'static str, verdict: Verdict, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { type_, verdict, reason, message: message.into() }
+    }
+
+    /// The condition's status.
+    pub(super) fn status(&self) -> &'static str {
+        match self.verdict {
+            Verdict::Good => "True",
+            Verdict::Waiting | Verdict::Bad => "False",
+            Verdict::Unknown => "Unknown",
+        }
+    }
+}
+
+/// What is to be said of a Relay that could be built.
+pub(super) fn findings(relay: &ValidRelay, world: &World, applied: &Result<Applied, Error>) -> Vec<Finding> {
+    let workload = match applied {
+        Ok(applied) => workload(applied.stateful_set.as_deref(), world.pod.as_deref()),
+        Err(error) => Finding::new(WORKLOAD_READY, Verdict::Bad, error.reason(), quote(&error.to_string())),
+    };
+    let delivering = delivering(world.document.as_ref());
+    let blocking = [&workload, &delivering].into_iter().find(|finding| finding.verdict != Verdict::Good);
+    let ready = match blocking {
+        Some(finding) => Finding { type_: READY, ..finding.clone() },
+        None => Finding::new(READY, Verdict::Good, "Delivering", "The relay delivers."),
+    };
+    vec![ready, workload, delivering, paused(relay.paused)]
+}
+
+/// What is to be said of a Relay that cannot be built.
+pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
+    let finding = |type_, verdict| Finding::new(type_, verdict, invalid.reason(), quote(&invalid.to_string()));
+    vec![
+        finding(READY, Verdict::Bad),
+        finding(WORKLOAD_READY, Verdict::Unknown),
+        finding(DELIVERING, Verdict::Unknown),
+        paused(is_paused),
+    ]
+}
+
+/// Conditions from findings. The time of the last transition stays while the status does.
+pub(super) fn merge(
+    before: &[Condition],
+    findings: &[Finding],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let condition = |finding: &Finding| Condition {
+        type_: finding.type_.into(),
+        status: finding.status().into(),
+        reason: finding.reason.into(),
+        message: finding.message.clone(),
+        observed_generation: generation,
+        last_transition_time: before
+            .iter()
+            .find(|old| old.type_ == finding.type_ && old.status == finding.status())
+            .map_or(Time(now), |old| old.last_transition_time.clone()),
+    };
+    findings.iter().map(condition).collect()
+}
+
+fn paused(paused: bool) -> Finding {
+    if paused {
+        let message = "spec.paused is true: the operator changes nothing.";
+        Finding::new(PAUSED, Verdict::Good, "Paused", message)
+    } else {
+        Finding::new(PAUSED, Verdict::Waiting, "NotPaused", "")
+    }
+}
+
+fn workload(stateful_set: Option<&StatefulSet>, pod: Option<&Pod>) -> Finding {
+    let waiting = |reason, message: &str| Finding::new(WORKLOAD_READY, Verdict::Waiting, reason, quote(message));
+    let bad = |reason, message: &str| Finding::new(WORKLOAD_READY, Verdict::Bad, reason, quote(message));
+    let Some(stateful_set) = stateful_set else {
+        return waiting("NoStatefulSet", "The StatefulSet is not there yet.");
+    };
+    let Some(pod) = pod else {
+        return waiting("NoPod", "The pod is not there yet; the StatefulSet's Events say what keeps it.");
+    };
+    let status = pod.status.clone().unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default();
+    let condition = |type_: &str| conditions.iter().find(|c| c.type_ == type_);
+    if let Some(unscheduled) = condition("PodScheduled").filter(|c| c.status == "False") {
+        let message = unscheduled.message.as_deref().unwrap_or("no node fits");
+        return bad("Unschedulable", message);
+    }
+    let container = status.container_statuses.as_deref().and_then(<[_]>::first);
+    if let Some((reason, message)) = container.and_then(trouble) {
+        return bad(reason, &message);
+    }
+    if !runs_wanted_template(stateful_set, pod) {
+        return waiting("RollingOut", "The pod is being replaced by a new one.");
+    }
+    if condition("Ready").is_none_or(|c| c.status != "True") {
+        return waiting("PodNotReady", "The pod runs and is not ready yet.");
+    }
+    Finding::new(WORKLOAD_READY, Verdict::Good, "PodReady", "The pod is ready.")
+}
+
+fn runs_wanted_template(stateful_set: &StatefulSet, pod: &Pod) -> bool {
+    let Some(status) = &stateful_set.status else {
+        return false;
+    };
+    let seen = status.observed_generation >= stateful_set.metadata.generation;
+    seen && pod.metadata.deletion_timestamp.is_none()
+        && status.update_revision.as_ref() == pod.labels().get("controller-revision-hash")
+}
+
+/// What keeps a container from running, when time alone will not help.
+fn trouble(container: &ContainerStatus) -> Option<(&'static str, String)> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let kubelet = waiting.reason.as_deref()?;
+    let message = waiting.message.as_deref().unwrap_or_default();
+    match kubelet {
+        "ContainerCreating" | "PodInitializing" => None,
+        "CrashLoopBackOff" => {
+            let last = container.last_state.as_ref()?.terminated.as_ref()?;
+            let reason = last.reason.as_deref().unwrap_or("Error");
+            let said = last.message.as_deref().unwrap_or_default().trim();
+            Some(("CrashLooping", format!("The relay ended with exit code {} ({reason}): {said}", last.exit_code)))
+        }
+        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
+            Some(("ImageNotPulled", format!("{kubelet}: {message}")))
+        }
+        _ => Some(("ContainerNotStarted", format!("{kubelet}: {message}"))),
+    }
+}
+
+fn delivering(document: Option<&Result<Document, ReadError>>) -> Finding {
+    let waiting = |reason, message: &str| Finding::new(DELIVERING, Verdict::Waiting, reason, message);
+    let document = match document {
+        None => return waiting("NoPod", "No pod runs yet."),
+        Some(Err(error)) => {
+            let message = quote(&error.to_string());
+            return Finding::new(DELIVERING, Verdict::Bad, "StatusUnavailable", message);
+        }
+        Some(Ok(document)) => document,
+    };
+    if document.draining {
+        return waiting("Draining", "The relay is about to stop.");
+    }
+    if !document.ready {
+        return waiting("RelayNotReady", "The relay says that it is not ready yet.");
+    }
+    if document.hosts.total == 0 {
+        return waiting(
+            "NoHosts",
+            "The relay knows no host; name some in spec.upstream, or let a PDS call requestCrawl.",
+        );
+    }
+    if document.hosts.connected == 0 {
+        return Finding::new(
+            DELIVERING,
+            Verdict::Bad,
+            "NoHostConnected",
+            "The relay is connected to none of its hosts.",
+        );
+    }
+    Finding::new(DELIVERING, Verdict::Good, "Delivering", "The relay takes events from its hosts.")
+}
+
+/// The end of a long message: that is where a program says what stopped it.
+fn quote(message: &str) -> String {
+    let excess = message.chars().count().saturating_sub(MAX_QUOTE);
+    match excess {
+        0 => message.to_owned(),
+        _ => format!("…{}", message.chars().skip(excess).collect::<String>()),
+    }
+}

@@ -1,0 +1,71 @@
+//! The figures of a status: what the relay's document says of itself.
+
+use crate::api::{HostsStatus, MemoryStatus, RelayStatus};
+use crate::relay::byte_size::ByteSize;
+use crate::relay_status::Document;
+
+/// Relative change below which a rate or a size is as good as unchanged.
+const NOTICEABLE: f64 = 0.05;
+
+/// Puts the figures of `document` into `status`.
+pub(super) fn fill(status: &mut RelayStatus, document: &Document) {
+    let memory = &document.memory;
+    let used = ByteSize(memory.working_set_bytes).rounded();
+    status.version = Some(document.software.clone());
+    status.seq = Some(signed(document.seq.last));
+    status.hosts =
+        Some(HostsStatus { connected: signed(document.hosts.connected), total: signed(document.hosts.total) });
+    status.events_per_second = Some((document.events.per_second * 10.0).round() / 10.0);
+    status.memory = Some(MemoryStatus {
+        working_set_bytes: signed(memory.working_set_bytes),
+        limit_bytes: memory.limit_bytes.map(signed),
+        summary: match memory.limit_bytes {
+            Some(limit) => format!("{used}/{}", ByteSize(limit)),
+            None => used,
+        },
+    });
+    status.consumers = Some(signed(document.consumers.connected));
+}
+
+/// Whether `status` has figures.
+pub(super) fn present(status: &RelayStatus) -> bool {
+    status.seq.is_some()
+}
+
+/// `status` without its figures.
+pub(super) fn without(status: &RelayStatus) -> RelayStatus {
+    RelayStatus {
+        seq: None,
+        hosts: None,
+        events_per_second: None,
+        memory: None,
+        consumers: None,
+        observed_at: None,
+        ..status.clone()
+    }
+}
+
+/// Whether a person would notice the difference.
+pub(super) fn differ(before: &RelayStatus, after: &RelayStatus) -> bool {
+    let working_set = |status: &RelayStatus| {
+        let memory = status.memory.as_ref();
+        memory.map_or(0.0, |memory| memory.working_set_bytes as f64)
+    };
+    let limit = |status: &RelayStatus| status.memory.as_ref().and_then(|m| m.limit_bytes);
+    let rate = |status: &RelayStatus| status.events_per_second.unwrap_or_default();
+    before.seq != after.seq
+        || before.hosts != after.hosts
+        || before.consumers != after.consumers
+        || limit(before) != limit(after)
+        || apart(working_set(before), working_set(after))
+        || apart(rate(before), rate(after))
+}
+
+fn apart(before: f64, after: f64) -> bool {
+    (before - after).abs() > NOTICEABLE * before.abs().max(after.abs())
+}
+
+/// Kubernetes has no unsigned numbers; a relay does not count beyond 2^63.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,135 @@
+//! Step 5, report: from what was seen to the Relay's status, and to Events when it turns.
+//!
+//! Conditions are written when they change. Figures change all the time: they are written when they have
+//! changed noticeably, and then at most every [`FIGURES_EVERY`].
+
+mod conditions;
+mod figures;
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use self::conditions::{Finding, Verdict};
+use super::apply::Applied;
+use super::names::OPERATOR;
+use super::read::World;
+use super::validate::{Invalid, ValidRelay};
+use super::{Context, Error};
+use crate::api::{Relay, RelayStatus};
+
+/// Shortest time between two writes that refresh figures only.
+const FIGURES_EVERY: Duration = Duration::from_secs(30);
+
+/// Reports a Relay that could be built.
+pub(super) async fn report(
+    context: &Context,
+    relay: &Relay,
+    valid: &ValidRelay,
+    world: &World,
+    applied: &Result<Applied, Error>,
+) -> Result<(), Error> {
+    let findings = conditions::findings(valid, world, applied);
+    let mut status = RelayStatus {
+        endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
+        ..RelayStatus::default()
+    };
+    if let Some(Ok(document)) = &world.document {
+        figures::fill(&mut status, document);
+    }
+    publish(context, relay, status, findings).await
+}
+
+/// Reports a Relay that cannot be built. What runs goes on running, but is not looked at.
+pub(super) async fn invalid(context: &Context, relay: &Relay, invalid: &Invalid) -> Result<(), Error> {
+    let findings = conditions::invalid(relay.spec.paused, invalid);
+    publish(context, relay, RelayStatus::default(), findings).await
+}
+
+async fn publish(
+    context: &Context,
+    relay: &Relay,
+    mut status: RelayStatus,
+    findings: Vec<Finding>,
+) -> Result<(), Error> {
+    let now = Timestamp::now();
+    let before = relay.status.clone().unwrap_or_default();
+    status.observed_generation = relay.metadata.generation;
+    status.conditions = conditions::merge(&before.conditions, &findings, relay.metadata.generation, now);
+    if figures::present(&status) {
+        status.observed_at = Some(Time(now));
+    }
+    if !worth_writing(&before, &status) {
+        return Ok(());
+    }
+    let relays = Api::<Relay>::namespaced(context.client.clone(), &relay.namespace().unwrap_or_default());
+    let patch = json!({
+        "apiVersion": Relay::api_version(&()),
+        "kind": Relay::kind(&()),
+        "status": status,
+    });
+    relays
+        .patch_status(&relay.name_any(), &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&patch))
+        .await
+        .map_err(Error::Report)?;
+    context.metrics.wrote(&Relay::kind(&()), "status");
+    if let Some(event) = turn(&before, &findings) {
+        // An Event is a courtesy: the status has the same news.
+        if let Err(error) = context.recorder.publish(&event, &relay.object_ref(&())).await {
+            tracing::warn!(%error, relay = %relay.name_any(), "Event not published");
+        }
+    }
+    Ok(())
+}
+
+fn worth_writing(before: &RelayStatus, after: &RelayStatus) -> bool {
+    if figures::without(before) != figures::without(after) || figures::present(before) != figures::present(after) {
+        return true;
+    }
+    let due = match (&before.observed_at, &after.observed_at) {
+        (Some(before), Some(after)) => {
+            let age = after.0.duration_since(before.0);
+            age >= SignedDuration::try_from(FIGURES_EVERY).unwrap_or(SignedDuration::ZERO)
+        }
+        _ => true,
+    };
+    due && figures::differ(before, after)
+}
+
+/// The Event of a Relay whose Ready condition has a new status or reason.
+fn turn(before: &RelayStatus, findings: &[Finding]) -> Option<Event> {
+    let ready = findings.iter().find(|finding| finding.type_ == conditions::READY)?;
+    let same = before
+        .conditions
+        .iter()
+        .any(|old| old.type_ == ready.type_ && old.reason == ready.reason && old.status == ready.status());
+    (!same).then(|| Event {
+        type_: match ready.verdict {
+            Verdict::Bad => EventType::Warning,
+            Verdict::Good | Verdict::Waiting | Verdict::Unknown => EventType::Normal,
+        },
+        reason: ready.reason.to_owned(),
+        note: Some(ready.message.clone()),
+        action: "Reconcile".into(),
+        secondary: None,
+    })
+}
+
+/// Where consumers find the firehose, as far as the Service itself makes it reachable.
+fn endpoint(relay: &ValidRelay, applied: &Applied) -> Option<String> {
+    let spec = applied.service.as_ref()?.spec.as_ref()?;
+    let port = spec.ports.as_ref()?.first()?;
+    Some(match spec.type_.as_deref() {
+        Some("NodePort") => format!("ws://{}:{}", relay.hostname, port.node_port?),
+        Some("LoadBalancer") => format!("ws://{}:{}", relay.hostname, port.port),
+        _ => format!("ws://{}.{}.svc:{}", relay.name, relay.namespace, port.port),
+    })
+}
+
+#[cfg(test)]
+mod tests;

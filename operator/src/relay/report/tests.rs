@@ -1,0 +1,226 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use serde_json::{Value, json};
+
+use super::super::fixtures::{full, full_world, minimal, valid, world};
+use super::*;
+use crate::relay_status::{Document, ReadError};
+
+fn stateful_set() -> StatefulSet {
+    serde_json::from_value(json!({
+        "metadata": {"name": "demo", "generation": 3},
+        "status": {"replicas": 1, "observedGeneration": 3, "updateRevision": "demo-b"},
+    }))
+    .unwrap()
+}
+
+fn pod(status: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "demo-0", "labels": {"controller-revision-hash": "demo-b"}},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn ready_pod() -> Pod {
+    pod(json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}))
+}
+
+fn waiting_pod(waiting: Value, last: Value) -> Pod {
+    let container = json!({
+        "name": "relay", "image": "", "imageID": "", "ready": false, "restartCount": 1,
+        "state": {"waiting": waiting}, "lastState": last,
+    });
+    pod(json!({"containerStatuses": [container]}))
+}
+
+fn document(edit: impl FnOnce(&mut Value)) -> Document {
+    let mut json: Value = serde_json::from_str(include_str!("../../../tests/contract/admin-status.json")).unwrap();
+    edit(&mut json);
+    serde_json::from_value(json).unwrap()
+}
+
+/// `TYPE STATUS REASON` of the three conditions that are observed.
+fn conditions(
+    stateful_set: Option<StatefulSet>,
+    pod: Option<Pod>,
+    document: Option<Result<Document, ReadError>>,
+) -> Vec<String> {
+    let relay = valid(&minimal(), &world());
+    let world = World { pod: pod.map(Arc::new), document, ..world() };
+    let applied = Ok(Applied { stateful_set: stateful_set.map(Arc::new), service: None });
+    conditions::findings(&relay, &world, &applied)
+        .iter()
+        .take(3)
+        .map(|finding| format!("{} {} {}", finding.type_, finding.status(), finding.reason))
+        .collect()
+}
+
+#[test]
+fn a_relay_that_delivers_is_ready() {
+    let got = conditions(Some(stateful_set()), Some(ready_pod()), Some(Ok(document(|_| {}))));
+    assert_eq!(got, ["Ready True Delivering", "WorkloadReady True PodReady", "Delivering True Delivering"]);
+}
+
+#[test]
+fn what_keeps_the_workload_from_being_ready_is_said() {
+    let unseen = StatefulSet {
+        metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+            generation: Some(4),
+            ..stateful_set().metadata
+        },
+        ..stateful_set()
+    };
+    let mut outdated = ready_pod();
+    outdated.labels_mut().insert("controller-revision-hash".into(), "demo-a".into());
+    let waits = |reason: &str| waiting_pod(json!({"reason": reason, "message": "m"}), json!({}));
+    let exited = json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "unknown key"}});
+    let unschedulable = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "m"}]});
+    #[rustfmt::skip]
+    let table = [
+        ("nothing yet", None, None, "NoStatefulSet"),
+        ("no pod", Some(stateful_set()), None, "NoPod"),
+        ("template unseen by its controller", Some(unseen), Some(ready_pod()), "RollingOut"),
+        ("pod of an older template", Some(stateful_set()), Some(outdated), "RollingOut"),
+        ("starting", Some(stateful_set()), Some(waits("ContainerCreating")), "PodNotReady"),
+        ("no image", Some(stateful_set()), Some(waits("ImagePullBackOff")), "ImageNotPulled"),
+        ("no Secret", Some(stateful_set()), Some(waits("CreateContainerConfigError")), "ContainerNotStarted"),
+        ("crash", Some(stateful_set()), Some(waiting_pod(json!({"reason": "CrashLoopBackOff"}), exited)), "CrashLooping"),
+        ("no node", Some(stateful_set()), Some(pod(unschedulable)), "Unschedulable"),
+    ];
+    for (case, stateful_set, pod, reason) in table {
+        let got = conditions(stateful_set, pod, Some(Ok(document(|_| {}))));
+        assert_eq!(got[0], format!("Ready False {reason}"), "{case}");
+        assert_eq!(got[1], format!("WorkloadReady False {reason}"), "{case}");
+    }
+}
+
+#[test]
+fn a_crash_is_told_with_the_last_words() {
+    let last = json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "unknown key `lisen`\n"}});
+    let pod = waiting_pod(json!({"reason": "CrashLoopBackOff", "message": "back-off 10s"}), last);
+    let relay = valid(&minimal(), &world());
+    let world = World { pod: Some(Arc::new(pod)), ..world() };
+    let applied = Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None });
+    let findings = conditions::findings(&relay, &world, &applied);
+    assert_eq!(findings[0].message, "The relay ended with exit code 1 (Error): unknown key `lisen`");
+}
+
+#[test]
+fn what_keeps_the_relay_from_delivering_is_said() {
+    #[rustfmt::skip]
+    let table = [
+        ("no pod", None, "NoPod"),
+        ("no answer", Some(Err(ReadError::TimedOut)), "StatusUnavailable"),
+        ("draining", Some(Ok(document(|d| d["draining"] = json!(true)))), "Draining"),
+        ("not ready", Some(Ok(document(|d| d["ready"] = json!(false)))), "RelayNotReady"),
+        ("no host", Some(Ok(document(|d| d["hosts"] = json!({"total": 0, "connected": 0})))), "NoHosts"),
+        ("not connected", Some(Ok(document(|d| d["hosts"]["connected"] = json!(0)))), "NoHostConnected"),
+    ];
+    for (case, document, reason) in table {
+        let got = conditions(Some(stateful_set()), Some(ready_pod()), document);
+        assert_eq!(got[0], format!("Ready False {reason}"), "{case}");
+        assert_eq!(got[2], format!("Delivering False {reason}"), "{case}");
+    }
+    let quiet = document(|d| d["events"]["perSecond"] = json!(0.0));
+    let got = conditions(Some(stateful_set()), Some(ready_pod()), Some(Ok(quiet)));
+    assert_eq!(got[0], "Ready True Delivering", "a quiet network is no fault");
+}
+
+#[test]
+fn the_time_of_transition_changes_with_the_status_only() {
+    let relay = valid(&minimal(), &world());
+    let findings = |document| {
+        let world = World { pod: Some(Arc::new(ready_pod())), document: Some(Ok(document)), ..world() };
+        conditions::findings(
+            &relay,
+            &world,
+            &Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None }),
+        )
+    };
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let time = |conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]| {
+        conditions[0].last_transition_time.0.as_second()
+    };
+    let good = conditions::merge(&[], &findings(document(|_| {})), Some(1), at(10));
+    assert_eq!(time(&good), 10, "new");
+    let same = conditions::merge(&good, &findings(document(|_| {})), Some(2), at(20));
+    assert_eq!((time(&same), same[0].observed_generation), (10, Some(2)), "unchanged, seen for a new generation");
+    let bad = conditions::merge(&same, &findings(document(|d| d["draining"] = json!(true))), Some(2), at(30));
+    assert_eq!(time(&bad), 30, "turned");
+    let other = conditions::merge(&bad, &findings(document(|d| d["ready"] = json!(false))), Some(2), at(40));
+    assert_eq!((time(&other), other[0].reason.as_str()), (30, "RelayNotReady"), "another reason, the same status");
+}
+
+#[test]
+fn figures_are_written_when_noticeable_and_due() {
+    let status = |second: i64, edit: fn(&mut Value)| {
+        let mut status = RelayStatus::default();
+        figures::fill(&mut status, &document(edit));
+        status.observed_at = Some(Time(Timestamp::from_second(second).unwrap()));
+        status
+    };
+    let before = status(100, |_| {});
+    let event: fn(&mut Value) = |d| d["seq"]["last"] = json!(124);
+    #[rustfmt::skip]
+    let table: &[(&str, RelayStatus, bool)] = &[
+        ("nothing new", status(1000, |_| {}), false),
+        ("an event, too soon", status(129, event), false),
+        ("an event, due", status(130, event), true),
+        ("a host", status(130, |d| d["hosts"]["connected"] = json!(1)), true),
+        ("a little more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(75_000_000)), false),
+        ("much more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(90_000_000)), true),
+        ("a little faster", status(1000, |d| d["events"]["perSecond"] = json!(12.8)), false),
+        ("much faster", status(1000, |d| d["events"]["perSecond"] = json!(20.0)), true),
+        ("another version, at once", status(101, |d| d["software"] = json!("relay/0.2.0")), true),
+        ("figures gone, at once", RelayStatus { version: before.version.clone(), ..RelayStatus::default() }, true),
+    ];
+    for (case, after, want) in table {
+        assert_eq!(worth_writing(&before, after), *want, "{case}");
+    }
+}
+
+#[test]
+fn figures_are_short_for_people_and_exact_for_programs() {
+    let mut status = RelayStatus::default();
+    figures::fill(&mut status, &document(|d| d["events"]["perSecond"] = json!(12.345)));
+    let memory = status.memory.unwrap();
+    assert_eq!(status.events_per_second, Some(12.3));
+    assert_eq!((memory.working_set_bytes, memory.summary.as_str()), (73_400_320, "70Mi/512Mi"));
+}
+
+#[test]
+fn an_event_tells_a_turn_once() {
+    let relay = valid(&minimal(), &world());
+    let findings = conditions::findings(&relay, &world(), &Ok(Applied { stateful_set: None, service: None }));
+    let event = turn(&RelayStatus::default(), &findings).unwrap();
+    assert_eq!((event.reason.as_str(), event.type_), ("NoStatefulSet", EventType::Normal));
+    let conditions = conditions::merge(&[], &findings, Some(1), Timestamp::UNIX_EPOCH);
+    let told = RelayStatus { conditions, ..RelayStatus::default() };
+    assert!(turn(&told, &findings).is_none(), "the same news is no Event");
+}
+
+#[test]
+fn the_endpoint_is_where_the_service_is_reachable() {
+    let endpoint_of = |type_: &str, node_port: Value| {
+        let service: Service = serde_json::from_value(json!({
+            "spec": {"type": type_, "ports": [{"port": 3000, "nodePort": node_port}]},
+        }))
+        .unwrap();
+        let relay = valid(&full(), &full_world());
+        endpoint(&relay, &Applied { stateful_set: None, service: Some(Arc::new(service)) })
+    };
+    let table = [
+        ("ClusterIP", json!(null), Some("ws://demo.relays.svc:3000")),
+        ("NodePort", json!(30300), Some("ws://relay.example.com:30300")),
+        ("NodePort", json!(null), None),
+        ("LoadBalancer", json!(31000), Some("ws://relay.example.com:3000")),
+    ];
+    for (type_, node_port, want) in table {
+        assert_eq!(endpoint_of(type_, node_port.clone()).as_deref(), want, "{type_} {node_port}");
+    }
+}

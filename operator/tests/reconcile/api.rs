@@ -1,0 +1,156 @@
+//! A small API server: it keeps objects by path, applies as far as the operator needs it, and remembers
+//! every write.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use kube::Client;
+use kube::runtime::reflector::{Store, store::Writer};
+use kube::runtime::watcher::Event;
+use relay_operator::relay::Cache;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// The fake API server.
+#[derive(Clone, Default)]
+pub struct Api(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    objects: BTreeMap<String, Value>,
+    writes: Vec<String>,
+}
+
+impl Api {
+    /// Starts the server, and a client of it.
+    pub async fn start() -> (Self, Client) {
+        let api = Self::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(handle).with_state(api.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        (api, client)
+    }
+
+    /// Puts an object there behind the operator's back, or with `null` takes it away.
+    pub fn put(&self, path: &str, object: Value) {
+        let mut inner = self.0.lock().unwrap();
+        match object {
+            Value::Null => inner.objects.remove(path),
+            object => inner.objects.insert(path.into(), object),
+        };
+    }
+
+    /// The object at `path`, or `null`.
+    pub fn get(&self, path: &str) -> Value {
+        self.0.lock().unwrap().objects.get(path).cloned().unwrap_or_default()
+    }
+
+    /// The writes since the last call, as `VERB PATH`, without Events.
+    pub fn writes(&self) -> Vec<String> {
+        let writes = std::mem::take(&mut self.0.lock().unwrap().writes);
+        writes.into_iter().filter(|write| !write.contains("/events")).collect()
+    }
+
+    /// What the operator's watches would have seen by now.
+    pub fn cache(&self) -> Cache {
+        Cache {
+            service_accounts: self.store("/serviceaccounts/"),
+            config_maps: self.store("/configmaps/"),
+            services: self.store("/services/"),
+            stateful_sets: self.store("/statefulsets/"),
+            pods: self.store("/pods/"),
+        }
+    }
+
+    fn store<K>(&self, kind: &str) -> Store<K>
+    where
+        K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + 'static,
+    {
+        let mut writer = Writer::<K>::new(());
+        writer.apply_watcher_event(&Event::Init);
+        for (path, object) in &self.0.lock().unwrap().objects {
+            if path.contains(kind) && object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "relay-operator" {
+                writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object.clone()).unwrap()));
+            }
+        }
+        writer.apply_watcher_event(&Event::InitDone);
+        writer.as_reader()
+    }
+}
+
+async fn handle(State(api): State<Api>, method: Method, uri: Uri, body: Bytes) -> Response {
+    let mut inner = api.0.lock().unwrap();
+    let path = uri.path().to_owned();
+    if method != Method::GET {
+        inner.writes.push(format!("{method} {path}"));
+    }
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match method {
+        Method::GET => match inner.objects.get(&path) {
+            Some(object) => axum::Json(object.clone()).into_response(),
+            None => failure(StatusCode::NOT_FOUND, "NotFound"),
+        },
+        Method::POST => {
+            let name = body["metadata"]["name"].as_str().unwrap_or_default();
+            let path = format!("{path}/{name}");
+            if inner.objects.contains_key(&path) {
+                return failure(StatusCode::CONFLICT, "AlreadyExists");
+            }
+            inner.store(path, body)
+        }
+        Method::PATCH => match path.strip_suffix("/status") {
+            Some(path) => {
+                let mut object = inner.objects.get(path).cloned().unwrap_or_default();
+                object["status"] = body["status"].clone();
+                inner.store(path.to_owned(), object)
+            }
+            None => {
+                let before = inner.objects.get(&path).cloned().unwrap_or_default();
+                inner.store(path, applied(&before, body))
+            }
+        },
+        Method::DELETE => {
+            inner.objects.remove(&path);
+            axum::Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 200})).into_response()
+        }
+        _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+    }
+}
+
+impl Inner {
+    fn store(&mut self, path: String, object: Value) -> Response {
+        self.objects.insert(path, object.clone());
+        axum::Json(object).into_response()
+    }
+}
+
+/// The object after an apply: what was applied, what the server gave it before, and defaults.
+fn applied(before: &Value, mut object: Value) -> Value {
+    object["metadata"]["uid"] = json!("made-by-the-server");
+    object["status"] = before["status"].clone();
+    if object["kind"] == "Service" {
+        object["spec"]["clusterIP"] = json!("10.96.0.7");
+        object["spec"]["sessionAffinity"] = json!("None");
+    }
+    if object["kind"] == "StatefulSet" {
+        object["metadata"]["generation"] = json!(1);
+        object["spec"]["revisionHistoryLimit"] = json!(10);
+    }
+    object
+}
+
+fn failure(code: StatusCode, reason: &str) -> Response {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "message": reason, "reason": reason, "code": code.as_u16(),
+    });
+    (code, axum::Json(status)).into_response()
+}

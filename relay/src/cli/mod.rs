@@ -1,0 +1,3 @@
+//! The commands of the `relay` program, one file for each.
+
+pub mod serve;

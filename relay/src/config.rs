@@ -1,0 +1,407 @@
+//! The configuration: flag, environment variable and TOML key alike; flag over environment over file over default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+/// Everything that can be set, each value as it was given or absent.
+///
+/// One struct serves the command line, the environment and the file, so that a key cannot exist in one of them alone.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Folder of the event log, the derived store and the SQLite database [default: ./data]
+    #[arg(long, env = "RELAY_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Address of the firehose and XRPC [default: 0.0.0.0:3000]
+    #[arg(long, env = "RELAY_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+
+    /// Address of health, metrics and admin; XRPC too [default: 0.0.0.0:3001]
+    #[arg(long, env = "RELAY_ADMIN_LISTEN", value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// Where decisions are kept: sqlite://FILE or postgres://… [default: SQLite inside the data folder]
+    #[arg(long, env = "RELAY_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// PLC directory [default: https://plc.directory]
+    #[arg(long, env = "RELAY_PLC_URL", value_name = "URL")]
+    pub plc_url: Option<String>,
+
+    /// Token of the admin API; without one it is closed
+    #[arg(long, env = "RELAY_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+
+    /// File with the token of the admin API; several lines are several tokens
+    #[arg(long, env = "RELAY_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Relay whose listHosts names the hosts to begin with; repeatable
+    #[arg(long = "bootstrap-relay", env = "RELAY_BOOTSTRAP_RELAYS", value_name = "URL", value_delimiter = ',')]
+    #[serde(alias = "bootstrap-relay")]
+    pub bootstrap_relays: Option<Vec<String>>,
+
+    /// PDS host to connect to; repeatable
+    #[arg(long = "host", env = "RELAY_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    #[serde(alias = "host")]
+    pub hosts: Option<Vec<String>>,
+
+    /// For development: hosts over plain HTTP, on localhost and private addresses [default: false]
+    #[arg(long, env = "RELAY_ALLOW_INSECURE_HOSTS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_insecure_hosts: Option<bool>,
+
+    /// How long events can be replayed, like 72h or 3d [default: 72h]
+    #[arg(long, env = "RELAY_REPLAY_WINDOW", value_name = "DURATION")]
+    pub replay_window: Option<Span>,
+
+    /// Upper bound of the event log on disk; the oldest events go first [default: none]
+    #[arg(long, env = "RELAY_REPLAY_MAX_SIZE", value_name = "BYTES")]
+    pub replay_max_size: Option<Bytes>,
+
+    /// What happens to commits that fail verification [default: enforce]
+    #[arg(long, env = "RELAY_VALIDATION", value_name = "MODE")]
+    pub validation: Option<Validation>,
+
+    /// Whether an event is on disk (sync) or with the operating system (os) before a consumer sees it [default: sync]
+    #[arg(long, env = "RELAY_DURABILITY", value_name = "MODE")]
+    pub durability: Option<Durability>,
+
+    /// Memory that the relay plans for, like 2Gi [default: the cgroup's limit, else the machine's memory]
+    #[arg(long, env = "RELAY_MEMORY_LIMIT", value_name = "BYTES")]
+    pub memory_limit: Option<Bytes>,
+
+    /// Accounts that a host may have; 0 is no limit [default: 100]
+    #[arg(long, env = "RELAY_HOST_ACCOUNT_LIMIT", value_name = "N")]
+    pub host_account_limit: Option<u64>,
+
+    /// Events per second taken from a host; 0 is no limit [default: 50]
+    #[arg(long, env = "RELAY_HOST_EVENTS_PER_SECOND", value_name = "N")]
+    pub host_events_per_second: Option<u32>,
+
+    /// Hosts without limits, like *.host.example.com; repeatable [default: *.host.bsky.network]
+    #[arg(long = "trusted-domain", env = "RELAY_TRUSTED_DOMAINS", value_name = "PATTERN", value_delimiter = ',')]
+    #[serde(alias = "trusted-domain")]
+    pub trusted_domains: Option<Vec<String>>,
+
+    /// Firehose connections served at once [default: 1000]
+    #[arg(long, env = "RELAY_MAX_CONSUMERS", value_name = "N")]
+    pub max_consumers: Option<usize>,
+
+    /// First seq to give out, when the log is empty or behind [default: 1]
+    #[arg(long, env = "RELAY_INITIAL_SEQ", value_name = "SEQ")]
+    pub initial_seq: Option<u64>,
+}
+
+/// The policy for events that fail verification (protocol 26, 27).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Validation {
+    /// Invalid events are dropped.
+    Enforce,
+    /// Invalid events are counted and passed on.
+    Observe,
+    /// Commits without the fields of sync 1.1 pass; the others are enforced.
+    Lenient,
+}
+
+/// When an event counts as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// After the disk has confirmed it.
+    Sync,
+    /// After the operating system has taken it.
+    Os,
+}
+
+/// A length of time as people write it: `72h`, `90 min`, `3d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+/// A number of bytes as people write it: `1073741824`, `512Mi`, `2G`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+/// The configuration in force.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// See [`Settings`] for each.
+    pub data_dir: PathBuf,
+    /// Firehose and XRPC.
+    pub listen: SocketAddr,
+    /// Health, metrics, admin.
+    pub admin_listen: SocketAddr,
+    /// Database of decisions.
+    pub database_url: String,
+    /// PLC directory, without a slash at its end.
+    pub plc_url: String,
+    /// Tokens of the admin API; none closes it.
+    pub admin_tokens: Vec<String>,
+    /// Relays to ask for hosts.
+    pub bootstrap_relays: Vec<String>,
+    /// Hosts to connect to.
+    pub hosts: Vec<String>,
+    /// Plain HTTP and private addresses are allowed.
+    pub allow_insecure_hosts: bool,
+    /// Age at which events go.
+    pub replay_window: Duration,
+    /// Size at which events go.
+    pub replay_max_bytes: Option<u64>,
+    /// Policy for invalid events.
+    pub validation: Validation,
+    /// When an event counts as written.
+    pub durability: Durability,
+    /// Memory limit that was set.
+    pub memory_limit: Option<u64>,
+    /// Limits of a host that is not trusted.
+    pub host_limits: HostLimits,
+    /// Patterns of hosts without limits.
+    pub trusted_domains: Vec<String>,
+    /// Firehose connections at once.
+    pub max_consumers: usize,
+    /// Floor of the next seq.
+    pub initial_seq: u64,
+}
+
+/// Limits of one host; `None` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostLimits {
+    /// Accounts.
+    pub accounts: Option<u64>,
+    /// Events per second, by back-pressure.
+    pub events_per_second: Option<u32>,
+}
+
+/// A configuration that cannot be used; the message says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has a key that does not exist or a value that does not fit.
+    #[error("configuration file {path}: {message}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// Where and what.
+        message: String,
+    },
+    /// A value that cannot be used.
+    #[error("{key}: {message}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what fits.
+        message: String,
+    },
+}
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 3000);
+const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 3001);
+const DEFAULT_PLC_URL: &str = "https://plc.directory";
+const DEFAULT_REPLAY_WINDOW: Duration = Duration::from_secs(72 * 3600);
+const DEFAULT_HOST_ACCOUNTS: u64 = 100;
+const DEFAULT_HOST_EVENTS_PER_SECOND: u32 = 50;
+const DEFAULT_TRUSTED_DOMAIN: &str = "*.host.bsky.network";
+const DEFAULT_MAX_CONSUMERS: usize = 1000;
+/// Seqs stay below 2^53 (protocol 5); a floor above this leaves no room to count.
+const INITIAL_SEQ_MAX: u64 = 1 << 52;
+
+impl Settings {
+    /// The settings of a TOML file.
+    pub fn from_file(path: &Path) -> Result<Settings, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse { path: shown, message: error.to_string() })
+    }
+
+    /// These settings, with those of `other` where these are silent.
+    pub fn or(self, other: Settings) -> Settings {
+        Settings {
+            data_dir: self.data_dir.or(other.data_dir),
+            listen: self.listen.or(other.listen),
+            admin_listen: self.admin_listen.or(other.admin_listen),
+            database_url: self.database_url.or(other.database_url),
+            plc_url: self.plc_url.or(other.plc_url),
+            admin_token: self.admin_token.or(other.admin_token),
+            admin_token_file: self.admin_token_file.or(other.admin_token_file),
+            bootstrap_relays: self.bootstrap_relays.or(other.bootstrap_relays),
+            hosts: self.hosts.or(other.hosts),
+            allow_insecure_hosts: self.allow_insecure_hosts.or(other.allow_insecure_hosts),
+            replay_window: self.replay_window.or(other.replay_window),
+            replay_max_size: self.replay_max_size.or(other.replay_max_size),
+            validation: self.validation.or(other.validation),
+            durability: self.durability.or(other.durability),
+            memory_limit: self.memory_limit.or(other.memory_limit),
+            host_account_limit: self.host_account_limit.or(other.host_account_limit),
+            host_events_per_second: self.host_events_per_second.or(other.host_events_per_second),
+            trusted_domains: self.trusted_domains.or(other.trusted_domains),
+            max_consumers: self.max_consumers.or(other.max_consumers),
+            initial_seq: self.initial_seq.or(other.initial_seq),
+        }
+    }
+
+    /// The configuration in force: defaults filled in, files read, values checked.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("./data"));
+        let database_url = self.database_url.unwrap_or_else(|| sqlite_url(&data_dir));
+        let plc_url = check_url("plc-url", self.plc_url.unwrap_or_else(|| DEFAULT_PLC_URL.to_owned()))?;
+        let bootstrap_relays = self.bootstrap_relays.unwrap_or_default();
+        let bootstrap_relays = bootstrap_relays.into_iter().map(|url| check_url("bootstrap-relays", url));
+        let initial_seq = self.initial_seq.unwrap_or(1);
+        if !(1..=INITIAL_SEQ_MAX).contains(&initial_seq) {
+            return Err(ConfigError::Value {
+                key: "initial-seq",
+                message: format!("{initial_seq} is not between 1 and {INITIAL_SEQ_MAX}"),
+            });
+        }
+        let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
+        let admin_listen = self.admin_listen.unwrap_or(DEFAULT_ADMIN_LISTEN);
+        Ok(Config {
+            data_dir,
+            listen,
+            admin_listen,
+            database_url,
+            plc_url,
+            admin_tokens: admin_tokens(self.admin_token, self.admin_token_file.as_deref())?,
+            bootstrap_relays: bootstrap_relays.collect::<Result<_, _>>()?,
+            hosts: self.hosts.unwrap_or_default(),
+            allow_insecure_hosts: self.allow_insecure_hosts.unwrap_or(false),
+            replay_window: self.replay_window.map_or(DEFAULT_REPLAY_WINDOW, |span| span.0),
+            replay_max_bytes: self.replay_max_size.map(|size| size.0),
+            validation: self.validation.unwrap_or(Validation::Enforce),
+            durability: self.durability.unwrap_or(Durability::Sync),
+            memory_limit: self.memory_limit.map(|limit| limit.0),
+            host_limits: HostLimits {
+                accounts: limit(self.host_account_limit.unwrap_or(DEFAULT_HOST_ACCOUNTS)),
+                events_per_second: limit(self.host_events_per_second.unwrap_or(DEFAULT_HOST_EVENTS_PER_SECOND)),
+            },
+            trusted_domains: self.trusted_domains.unwrap_or_else(|| vec![DEFAULT_TRUSTED_DOMAIN.to_owned()]),
+            max_consumers: self.max_consumers.unwrap_or(DEFAULT_MAX_CONSUMERS),
+            initial_seq,
+        })
+    }
+}
+
+impl Config {
+    /// The limits of a host by name: none when a trusted pattern matches.
+    pub fn limits_of(&self, hostname: &str) -> HostLimits {
+        if self.trusted_domains.iter().any(|pattern| matches_domain(pattern, hostname)) {
+            HostLimits { accounts: None, events_per_second: None }
+        } else {
+            self.host_limits
+        }
+    }
+}
+
+/// Whether `hostname` is `pattern`, or below it when the pattern begins with `*.`.
+fn matches_domain(pattern: &str, hostname: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some(suffix) => hostname.len() > suffix.len() && hostname.ends_with(suffix),
+        None => hostname == pattern,
+    }
+}
+
+fn limit<N: PartialEq + From<u8>>(value: N) -> Option<N> {
+    (value != N::from(0)).then_some(value)
+}
+
+fn sqlite_url(data_dir: &Path) -> String {
+    format!("sqlite://{}", data_dir.join("decisions.sqlite").display())
+}
+
+fn check_url(key: &'static str, url: String) -> Result<String, ConfigError> {
+    match reqwest::Url::parse(&url) {
+        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => {
+            Ok(url.trim_end_matches('/').to_owned())
+        }
+        _ => Err(ConfigError::Value { key, message: format!("{url:?} is not an http:// or https:// URL") }),
+    }
+}
+
+fn admin_tokens(token: Option<String>, file: Option<&Path>) -> Result<Vec<String>, ConfigError> {
+    let mut tokens: Vec<String> = token.into_iter().collect();
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Value {
+            key: "admin-token-file",
+            message: format!("cannot read {}: {error}", path.display()),
+        })?;
+        tokens.extend(text.lines().map(|line| line.trim().to_owned()));
+    }
+    tokens.retain(|token| !token.is_empty());
+    Ok(tokens)
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        let refuse = || format!("{text:?} is not a duration; write 72h, 90m or 3d");
+        // A day is 24 hours here; calendars do not matter to a log.
+        let span: jiff::Span = text.parse().map_err(|_| refuse())?;
+        let relative = jiff::SpanRelativeTo::days_are_24_hours();
+        let seconds = span.to_duration(relative).map_err(|_| refuse())?;
+        Duration::try_from(seconds).map(Span).map_err(|_| refuse())
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Bytes, String> {
+        let refuse = || format!("{text:?} is not a size; write bytes, or a number with Ki, Mi, Gi, Ti, K, M, G or T");
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let factor: u64 = match unit {
+            "" | "B" => 1,
+            "Ki" => 1 << 10,
+            "Mi" => 1 << 20,
+            "Gi" => 1 << 30,
+            "Ti" => 1 << 40,
+            "K" | "k" => 1_000,
+            "M" => 1_000_000,
+            "G" => 1_000_000_000,
+            "T" => 1_000_000_000_000,
+            _ => return Err(refuse()),
+        };
+        let number: u64 = number.parse().map_err(|_| refuse())?;
+        number.checked_mul(factor).map(Bytes).ok_or_else(refuse)
+    }
+}
+
+/// In the file these two may be numbers (seconds, bytes) or text.
+macro_rules! deserialize_from_number_or_text {
+    ($name:ty, $from_number:expr) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                #[serde(untagged)]
+                enum Written {
+                    Number(u64),
+                    Text(String),
+                }
+                match Written::deserialize(deserializer)? {
+                    Written::Number(number) => Ok($from_number(number)),
+                    Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
+                }
+            }
+        }
+    };
+}
+
+deserialize_from_number_or_text!(Span, |seconds| Span(Duration::from_secs(seconds)));
+deserialize_from_number_or_text!(Bytes, Bytes);
+
+#[cfg(test)]
+mod tests;

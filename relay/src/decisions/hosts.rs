@@ -1,0 +1,223 @@
+//! The hosts that the relay reads from: who they are, their status, their limits, their failures.
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::audit::{self, Actor};
+use super::{Decisions, Error, Id, get, get_number, get_optional_number, next_id, now_ms};
+use crate::config::HostLimits;
+
+/// Longest error text that is kept of a host, in characters.
+const ERROR_CHARS_MAX: usize = 300;
+
+/// Status of a host, as `listHosts` tells it (protocol 33).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HostStatus {
+    /// It delivers events.
+    Active,
+    /// It is known, and has nothing for us: never connected yet, or its stream ended before our cursor (protocol 12).
+    Idle,
+    /// It cannot be reached.
+    Offline,
+    /// It is slowed down.
+    Throttled,
+    /// Nothing is read from it.
+    Banned,
+}
+
+impl HostStatus {
+    /// Every status.
+    pub const ALL: [HostStatus; 5] =
+        [HostStatus::Active, HostStatus::Idle, HostStatus::Offline, HostStatus::Throttled, HostStatus::Banned];
+
+    /// Its name in the database and in XRPC.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HostStatus::Active => "active",
+            HostStatus::Idle => "idle",
+            HostStatus::Offline => "offline",
+            HostStatus::Throttled => "throttled",
+            HostStatus::Banned => "banned",
+        }
+    }
+}
+
+/// What is remembered of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRow {
+    /// Its id, small and never given out again: the log and the derived store hold it.
+    pub id: u32,
+    /// Its name, with `:port` where that is not the usual one.
+    pub hostname: String,
+    /// Whether it is spoken to over plain HTTP.
+    pub is_insecure: bool,
+    /// Its status.
+    pub status: HostStatus,
+    /// Its own limits.
+    pub limits: OwnLimits,
+    /// When it was added, in milliseconds since 1970.
+    pub added_at_ms: i64,
+    /// Failures since it was last active.
+    pub failures: u32,
+    /// The last failure.
+    pub last_error: Option<String>,
+    /// When that was, in milliseconds since 1970.
+    pub last_error_at_ms: Option<i64>,
+}
+
+/// Limits that an admin gave one host: absent where the configured one holds, 0 for no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnLimits {
+    /// Accounts.
+    pub accounts: Option<u64>,
+    /// Events per second.
+    pub events_per_second: Option<u32>,
+}
+
+impl OwnLimits {
+    /// The limits in force, where those of the configuration are known.
+    pub fn or(self, configured: HostLimits) -> HostLimits {
+        HostLimits {
+            accounts: self.accounts.map_or(configured.accounts, |limit| (limit > 0).then_some(limit)),
+            events_per_second: self
+                .events_per_second
+                .map_or(configured.events_per_second, |limit| (limit > 0).then_some(limit)),
+        }
+    }
+}
+
+impl Decisions {
+    /// All hosts, oldest first.
+    pub async fn hosts(&self) -> Result<Vec<HostRow>, Error> {
+        let rows = sqlx::query("SELECT * FROM hosts ORDER BY id").fetch_all(&self.pool).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Up to `limit` hosts with an id above `after`, oldest first.
+    pub async fn hosts_page(&self, after: u32, limit: u32) -> Result<Vec<HostRow>, Error> {
+        let rows = sqlx::query("SELECT * FROM hosts WHERE id > $1 ORDER BY id LIMIT $2")
+            .bind(i64::from(after))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The host of that name.
+    pub async fn host(&self, hostname: &str) -> Result<Option<HostRow>, Error> {
+        let row = sqlx::query("SELECT * FROM hosts WHERE hostname = $1").bind(hostname);
+        row.fetch_optional(&self.pool).await?.as_ref().map(read).transpose()
+    }
+
+    /// Adds a host, idle at first; one that is there already stays as it is.
+    pub async fn add_host(&self, hostname: &str, is_insecure: bool, by: Actor<'_>) -> Result<HostRow, Error> {
+        if let Some(host) = self.host(hostname).await? {
+            return Ok(host);
+        }
+        let mut transaction = self.pool.begin().await?;
+        let id = next_id(&mut transaction, Id::Host).await?;
+        let insert = "INSERT INTO hosts (id, hostname, insecure, status, added_at_ms, failures) \
+                      VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (hostname) DO NOTHING";
+        let inserted = sqlx::query(insert)
+            .bind(id)
+            .bind(hostname)
+            .bind(i64::from(is_insecure))
+            .bind(HostStatus::Idle.as_str())
+            .bind(now_ms())
+            .execute(&mut *transaction)
+            .await?;
+        if inserted.rows_affected() == 1 {
+            audit::record(&mut transaction, by, "add_host", hostname, None).await?;
+        }
+        let row = sqlx::query("SELECT * FROM hosts WHERE hostname = $1").bind(hostname);
+        let host = read(&row.fetch_one(&mut *transaction).await?)?;
+        // Had somebody else added it meanwhile, the id goes back.
+        if inserted.rows_affected() == 1 {
+            transaction.commit().await?
+        } else {
+            transaction.rollback().await?
+        }
+        Ok(host)
+    }
+
+    /// Sets the status of a host; `Active` also ends its row of failures. The relay by itself cannot lift a ban: then
+    /// the status stays, and the answer is `false`.
+    pub async fn set_host_status(&self, id: u32, status: HostStatus, by: Actor<'_>) -> Result<bool, Error> {
+        let update = "UPDATE hosts \
+                      SET status = $2, failures = CASE WHEN $2 = 'active' THEN 0 ELSE failures END \
+                      WHERE id = $1 AND (status <> 'banned' OR $3 = 1) RETURNING hostname";
+        let mut transaction = self.pool.begin().await?;
+        let updated = sqlx::query(update)
+            .bind(i64::from(id))
+            .bind(status.as_str())
+            .bind(i64::from(by != Actor::Relay))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let Some(row) = updated else {
+            return if by == Actor::Relay { Ok(false) } else { Err(Error::NoHost(id)) };
+        };
+        let hostname: &str = row.try_get("hostname")?;
+        audit::record(&mut transaction, by, "set_host_status", hostname, Some(status.as_str())).await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    /// Gives a host its own limits.
+    pub async fn set_host_limits(&self, id: u32, limits: OwnLimits, by: Actor<'_>) -> Result<(), Error> {
+        let update = "UPDATE hosts SET account_limit = $2, events_per_second = $3 WHERE id = $1 RETURNING hostname";
+        let mut transaction = self.pool.begin().await?;
+        let updated = sqlx::query(update)
+            .bind(i64::from(id))
+            .bind(limits.accounts.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX)))
+            .bind(limits.events_per_second.map(i64::from))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let row = updated.ok_or(Error::NoHost(id))?;
+        let hostname: &str = row.try_get("hostname")?;
+        audit::record(&mut transaction, by, "set_host_limits", hostname, Some(&describe(limits))).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Notes that a host could not be reached, or that its stream broke, and why.
+    pub async fn record_failure(&self, id: u32, error: &str) -> Result<(), Error> {
+        // PostgreSQL has no text with a zero in it.
+        let error: String = error.chars().filter(|char| *char != '\0').take(ERROR_CHARS_MAX).collect();
+        let update = "UPDATE hosts SET failures = failures + 1, last_error = $2, last_error_at_ms = $3 WHERE id = $1";
+        sqlx::query(update).bind(i64::from(id)).bind(error).bind(now_ms()).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+fn read(row: &AnyRow) -> Result<HostRow, Error> {
+    let insecure: i64 = get(row, "insecure")?;
+    Ok(HostRow {
+        id: get_number(row, "hosts", "id")?,
+        hostname: get(row, "hostname")?,
+        is_insecure: insecure != 0,
+        status: read_status(row)?,
+        limits: OwnLimits {
+            accounts: get_optional_number(row, "hosts", "account_limit")?,
+            events_per_second: get_optional_number(row, "hosts", "events_per_second")?,
+        },
+        added_at_ms: get(row, "added_at_ms")?,
+        failures: get_number(row, "hosts", "failures")?,
+        last_error: get(row, "last_error")?,
+        last_error_at_ms: get(row, "last_error_at_ms")?,
+    })
+}
+
+fn read_status(row: &AnyRow) -> Result<HostStatus, Error> {
+    let name: &str = get(row, "status")?;
+    let status = HostStatus::ALL.into_iter().find(|status| status.as_str() == name);
+    status.ok_or_else(|| Error::Row { table: "hosts", column: "status", value: name.to_owned() })
+}
+
+fn describe(OwnLimits { accounts, events_per_second }: OwnLimits) -> String {
+    let limit = |limit: Option<u64>| match limit {
+        None => "as configured".to_owned(),
+        Some(0) => "no limit".to_owned(),
+        Some(limit) => limit.to_string(),
+    };
+    format!("accounts: {}, events per second: {}", limit(accounts), limit(events_per_second.map(u64::from)))
+}

@@ -1,0 +1,313 @@
+#![allow(clippy::unwrap_used)]
+//! One list of cases, run on SQLite always and on PostgreSQL where its binaries are installed.
+
+mod postgres;
+
+use std::future::Future;
+use std::io::Write;
+use std::pin::Pin;
+
+use super::*;
+use crate::config::HostLimits;
+use crate::protocol::did::Did;
+
+type Case = fn(Decisions) -> Pin<Box<dyn Future<Output = ()>>>;
+
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {
+        /// Every case with its name; each begins with an empty database.
+        const CASES: &[(&str, Case)] = &[$((stringify!($case), |decisions| Box::pin($case(decisions)))),*];
+    };
+}
+
+cases![
+    a_host_keeps_its_first_id,
+    hosts_added_at_the_same_time_are_one,
+    pages_of_hosts_follow_each_other,
+    the_relay_does_not_lift_a_ban,
+    limits_are_kept_and_given_up,
+    failures_count_until_the_host_is_active,
+    a_banned_domain_covers_what_is_below_it,
+    what_is_no_domain_is_refused,
+    takedowns_come_and_go,
+    every_change_of_an_admin_is_audited,
+    a_change_that_fails_leaves_no_audit,
+    writers_at_the_same_time_all_succeed,
+];
+
+const ADMIN: Actor<'static> = Actor::Admin("alice");
+
+#[tokio::test]
+async fn on_sqlite() {
+    for (name, case) in CASES {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("decisions.sqlite").display());
+        say(&format!("sqlite: {name}"));
+        case(Decisions::open(&url).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn on_postgresql() {
+    let Some(server) = postgres::Server::start() else {
+        // Not through the test's captured output: nobody would read it there.
+        let text = "SKIPPED: decisions on PostgreSQL were NOT tested: install the Debian package postgresql-15\n";
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return;
+    };
+    for (name, case) in CASES {
+        say(&format!("postgresql: {name}"));
+        case(Decisions::open(&server.create_database(name).await).await.unwrap()).await;
+    }
+}
+
+/// Goes before a case, so that the output of a failed run ends with its name.
+fn say(text: &str) {
+    println!("{text}");
+}
+
+async fn a_host_keeps_its_first_id(decisions: Decisions) {
+    let first = decisions.add_host("pds.example.com", false, Actor::Relay).await.unwrap();
+    let second = decisions.add_host("10.0.0.1:2583", true, Actor::Relay).await.unwrap();
+    let again = decisions.add_host("pds.example.com", true, Actor::Relay).await.unwrap();
+    assert_eq!((first.id, second.id), (1, 2), "ids are small and begin at 1: 0 is the relay itself");
+    assert_eq!(again, first, "adding a host again changes nothing");
+    assert_eq!((first.status, first.limits, first.failures), (HostStatus::Idle, OwnLimits::default(), 0));
+    assert_eq!((first.is_insecure, second.is_insecure), (false, true));
+    assert_eq!(decisions.host("10.0.0.1:2583").await.unwrap(), Some(second.clone()));
+    assert_eq!(decisions.host("nobody.example.com").await.unwrap(), None);
+    assert_eq!(decisions.hosts().await.unwrap(), [first, second]);
+}
+
+async fn hosts_added_at_the_same_time_are_one(decisions: Decisions) {
+    let add = || decisions.add_host("pds.example.com", false, ADMIN);
+    let hosts = tokio::try_join!(add(), add(), add(), add()).unwrap();
+    assert_eq!([hosts.0.id, hosts.1.id, hosts.2.id, hosts.3.id], [1; 4]);
+    assert_eq!(decisions.audit(None, 10).await.unwrap().len(), 1, "only one of them added it");
+    let next = decisions.add_host("other.example.com", false, ADMIN).await.unwrap();
+    assert_eq!(next.id, 2, "the others gave their ids back");
+}
+
+async fn pages_of_hosts_follow_each_other(decisions: Decisions) {
+    for number in 1..=5 {
+        decisions.add_host(&format!("pds{number}.example.com"), false, Actor::Relay).await.unwrap();
+    }
+    let mut pages = Vec::new();
+    let mut after = 0;
+    loop {
+        let page: Vec<u32> = decisions.hosts_page(after, 2).await.unwrap().iter().map(|host| host.id).collect();
+        let Some(last) = page.last() else { break };
+        after = *last;
+        pages.push(page);
+    }
+    assert_eq!(pages, [vec![1, 2], vec![3, 4], vec![5]]);
+}
+
+async fn the_relay_does_not_lift_a_ban(decisions: Decisions) {
+    let id = decisions.add_host("pds.example.com", false, Actor::Relay).await.unwrap().id;
+    let steps = [
+        (HostStatus::Active, Actor::Relay, true, HostStatus::Active),
+        (HostStatus::Offline, Actor::Relay, true, HostStatus::Offline),
+        (HostStatus::Throttled, Actor::Relay, true, HostStatus::Throttled),
+        (HostStatus::Banned, ADMIN, true, HostStatus::Banned),
+        (HostStatus::Active, Actor::Relay, false, HostStatus::Banned),
+        (HostStatus::Idle, ADMIN, true, HostStatus::Idle),
+    ];
+    for (number, (status, by, changed, expected)) in steps.into_iter().enumerate() {
+        assert_eq!(decisions.set_host_status(id, status, by).await.unwrap(), changed, "step {number}");
+        assert_eq!(decisions.hosts().await.unwrap()[0].status, expected, "step {number}");
+    }
+}
+
+async fn limits_are_kept_and_given_up(decisions: Decisions) {
+    let id = decisions.add_host("pds.example.com", false, Actor::Relay).await.unwrap().id;
+    let configured = HostLimits { accounts: Some(100), events_per_second: None };
+    let cases = [
+        ((Some(5000), Some(200)), (Some(5000), Some(200)), "accounts: 5000, events per second: 200"),
+        ((None, Some(1)), (Some(100), Some(1)), "accounts: as configured, events per second: 1"),
+        ((Some(0), Some(0)), (None, None), "accounts: no limit, events per second: no limit"),
+        ((None, None), (Some(100), None), "accounts: as configured, events per second: as configured"),
+    ];
+    for ((accounts, events_per_second), in_force, detail) in cases {
+        let own = OwnLimits { accounts, events_per_second };
+        decisions.set_host_limits(id, own, ADMIN).await.unwrap();
+        assert_eq!(decisions.hosts().await.unwrap()[0].limits, own);
+        let (accounts, events_per_second) = in_force;
+        assert_eq!(own.or(configured), HostLimits { accounts, events_per_second });
+        assert_eq!(decisions.audit(None, 1).await.unwrap()[0].detail.as_deref(), Some(detail));
+    }
+}
+
+async fn failures_count_until_the_host_is_active(decisions: Decisions) {
+    let id = decisions.add_host("pds.example.com", false, Actor::Relay).await.unwrap().id;
+    decisions.record_failure(id, "connection refused").await.unwrap();
+    decisions.record_failure(id, &format!("\0{}", "x".repeat(10_000))).await.unwrap();
+    let host = decisions.host("pds.example.com").await.unwrap().unwrap();
+    assert_eq!(host.failures, 2);
+    assert_eq!(host.last_error.unwrap().len(), 300, "a long error is cut");
+    assert!(host.last_error_at_ms >= Some(host.added_at_ms));
+    decisions.set_host_status(id, HostStatus::Active, Actor::Relay).await.unwrap();
+    let host = decisions.host("pds.example.com").await.unwrap().unwrap();
+    assert_eq!(host.failures, 0);
+    assert!(host.last_error.is_some(), "the last error is still to be seen");
+}
+
+async fn a_banned_domain_covers_what_is_below_it(decisions: Decisions) {
+    for domain in ["spam.example", "*.Bad.Example.COM", "localhost", "10.0.0.1"] {
+        assert!(decisions.ban_domain(domain, ADMIN).await.unwrap(), "{domain}");
+    }
+    assert!(!decisions.ban_domain("bad.example.com", ADMIN).await.unwrap(), "it is banned already");
+    let cases = [
+        ("spam.example", Some("spam.example")),
+        ("pds.spam.example", Some("spam.example")),
+        ("a.b.SPAM.example", Some("spam.example")),
+        ("notspam.example", None),
+        ("spam.example.org", None),
+        ("bad.example.com", Some("bad.example.com")),
+        ("example.com", None),
+        ("localhost:2583", Some("localhost")),
+        ("10.0.0.1:2583", Some("10.0.0.1")),
+        ("10.0.0.11:2583", None),
+        ("", None),
+        ("%", None),
+    ];
+    for (hostname, expected) in cases {
+        assert_eq!(decisions.banned_domain_of(hostname).await.unwrap().as_deref(), expected, "{hostname:?}");
+    }
+    let banned = decisions.banned_domains().await.unwrap();
+    assert_eq!(banned, ["10.0.0.1", "bad.example.com", "localhost", "spam.example"]);
+    assert!(decisions.unban_domain("spam.example", ADMIN).await.unwrap());
+    assert!(!decisions.unban_domain("spam.example", ADMIN).await.unwrap(), "it is not banned any more");
+    assert_eq!(decisions.banned_domain_of("pds.spam.example").await.unwrap(), None);
+}
+
+async fn what_is_no_domain_is_refused(decisions: Decisions) {
+    for domain in ["", "*", "%", "a_b.example", "example.com/path", "example.com:443", "-a.example", "a b.example"] {
+        let refused = decisions.ban_domain(domain, ADMIN).await;
+        assert!(matches!(refused, Err(Error::Domain(_))), "{domain:?}: {refused:?}");
+    }
+    assert!(decisions.banned_domains().await.unwrap().is_empty());
+}
+
+async fn takedowns_come_and_go(decisions: Decisions) {
+    let [one, two] = ["did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "did:web:example.com"].map(|did| Did::parse(did).unwrap());
+    assert!(decisions.take_down(&one, Some("spam"), ADMIN).await.unwrap());
+    assert!(decisions.take_down(&two, None, ADMIN).await.unwrap());
+    assert!(!decisions.take_down(&one, Some("other"), ADMIN).await.unwrap(), "it is down already");
+    let mut all = decisions.taken_down().await.unwrap();
+    all.sort();
+    assert_eq!(all, [one.as_str(), two.as_str()]);
+    let page = decisions.takedowns(None, 1).await.unwrap();
+    assert_eq!((page[0].did.as_str(), page[0].reason.as_deref()), (one.as_str(), Some("spam")));
+    let rest = decisions.takedowns(Some(one.as_str()), 10).await.unwrap();
+    assert_eq!(rest.iter().map(|row| row.did.as_str()).collect::<Vec<_>>(), [two.as_str()]);
+    assert!(decisions.restore(&one, ADMIN).await.unwrap());
+    assert!(!decisions.restore(&one, ADMIN).await.unwrap(), "it is not down any more");
+    assert_eq!(decisions.taken_down().await.unwrap(), [two.as_str()]);
+}
+
+async fn every_change_of_an_admin_is_audited(decisions: Decisions) {
+    let did = Did::parse("did:web:example.com").unwrap();
+    let id = decisions.add_host("pds.example.com", false, ADMIN).await.unwrap().id;
+    decisions.set_host_status(id, HostStatus::Banned, ADMIN).await.unwrap();
+    decisions.set_host_limits(id, OwnLimits::default(), ADMIN).await.unwrap();
+    decisions.ban_domain("spam.example", ADMIN).await.unwrap();
+    decisions.unban_domain("spam.example", ADMIN).await.unwrap();
+    decisions.take_down(&did, Some("spam"), ADMIN).await.unwrap();
+    decisions.restore(&did, ADMIN).await.unwrap();
+    decisions.add_host("other.example.com", false, Actor::Relay).await.unwrap();
+    decisions.set_host_status(id, HostStatus::Offline, Actor::Relay).await.unwrap();
+
+    let rows = decisions.audit(None, 100).await.unwrap();
+    let told: Vec<_> =
+        rows.iter().rev().map(|row| (row.action.as_str(), row.subject.as_str(), row.detail.as_deref())).collect();
+    let expected = [
+        ("add_host", "pds.example.com", None),
+        ("set_host_status", "pds.example.com", Some("banned")),
+        ("set_host_limits", "pds.example.com", Some("accounts: as configured, events per second: as configured")),
+        ("ban_domain", "spam.example", None),
+        ("unban_domain", "spam.example", None),
+        ("take_down", "did:web:example.com", Some("spam")),
+        ("restore", "did:web:example.com", None),
+    ];
+    assert_eq!(told, expected, "what the relay does by itself is not among them");
+    assert!(rows.iter().all(|row| row.actor == "alice" && row.at_ms > 0));
+    let older = decisions.audit(Some(rows[0].id), 2).await.unwrap();
+    assert_eq!(older, rows[1..3], "pages go back in time");
+}
+
+async fn a_change_that_fails_leaves_no_audit(decisions: Decisions) {
+    let no_status = decisions.set_host_status(7, HostStatus::Banned, ADMIN).await;
+    assert!(matches!(no_status, Err(Error::NoHost(7))), "{no_status:?}");
+    let no_limits = decisions.set_host_limits(7, OwnLimits::default(), ADMIN).await;
+    assert!(matches!(no_limits, Err(Error::NoHost(7))), "{no_limits:?}");
+    assert!(!decisions.set_host_status(7, HostStatus::Active, Actor::Relay).await.unwrap());
+    assert!(decisions.audit(None, 10).await.unwrap().is_empty());
+}
+
+async fn writers_at_the_same_time_all_succeed(decisions: Decisions) {
+    let id = decisions.add_host("pds.example.com", false, ADMIN).await.unwrap().id;
+    let writers = (0..40).map(|number| {
+        let decisions = decisions.clone();
+        tokio::spawn(async move {
+            match number % 4 {
+                0 => drop(decisions.add_host(&format!("pds{number}.example.com"), false, ADMIN).await?),
+                1 => drop(decisions.set_host_status(id, HostStatus::Active, ADMIN).await?),
+                2 => drop(decisions.ban_domain(&format!("spam{number}.example"), ADMIN).await?),
+                _ => decisions.record_failure(id, "broken").await?,
+            }
+            Ok::<(), Error>(())
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap().unwrap();
+    }
+    let ids: Vec<u64> = decisions.audit(None, 100).await.unwrap().iter().rev().map(|row| row.id).collect();
+    assert_eq!(ids, (1..=31).collect::<Vec<u64>>(), "audit ids have no gap");
+}
+
+#[tokio::test]
+async fn what_was_decided_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("my data.sqlite").display());
+    let decisions = Decisions::open(&url).await.unwrap();
+    let host = decisions.add_host("pds.example.com", false, ADMIN).await.unwrap();
+    drop(decisions);
+    let decisions = Decisions::open(&url).await.unwrap();
+    assert_eq!(decisions.hosts().await.unwrap(), [host]);
+    let next = decisions.add_host("other.example.com", false, ADMIN).await.unwrap();
+    assert_eq!(next.id, 2, "ids go on where they were");
+    assert!(folder.path().join("my data.sqlite-wal").exists(), "SQLite writes ahead");
+}
+
+#[tokio::test]
+async fn a_relative_file_is_found_from_the_working_folder() {
+    // Cargo runs tests in the folder of the package, whose target folder need not exist: one level up is enough.
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let relative = folder.path().strip_prefix(std::env::current_dir().unwrap()).unwrap_or(folder.path());
+    let file = relative.join("decisions.sqlite");
+    Decisions::open(&format!("sqlite://{}", file.display())).await.unwrap();
+    assert!(file.exists());
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = folder.path().join("garbage.sqlite");
+    std::fs::write(&garbage, "this is no database, and long enough to be taken for one".repeat(100)).unwrap();
+    let cases = [
+        ("decisions".to_owned(), "sqlite://FILE"),
+        ("mysql://localhost/relay".to_owned(), "\"mysql\" is no database the relay knows"),
+        ("sqlite:///nowhere/decisions.sqlite".to_owned(), "check that its folder exists"),
+        (format!("sqlite://{}", folder.path().display()), "check that its folder exists"),
+        (format!("sqlite://{}", garbage.display()), "file is not a database"),
+        ("postgres://relay:secret@127.0.0.1:1/relay".to_owned(), "check that the server runs"),
+        ("postgres://relay:secret@[oops/relay".to_owned(), "postgres://USER:PASSWORD@HOST/DATABASE"),
+    ];
+    for (url, expected) in cases {
+        let message = Decisions::open(&url).await.unwrap_err().to_string();
+        assert!(message.contains(expected), "{url}: {message}");
+        assert!(!message.contains("secret"), "a password is not shown: {message}");
+        assert!(!message.contains('\n'), "one sentence: {message}");
+    }
+}

@@ -1,0 +1,187 @@
+//! The outbound stream `com.atproto.sync.subscribeRepos` (protocol 1–8).
+//!
+//! The sequencer hands every committed event to [`Firehose::publish`], which puts it into one [`ring`] in memory and
+//! wakes the consumers. Each consumer is one task ([`consumer`]) that holds a cursor and at most one batch: it takes the
+//! events after its cursor from the ring, writes them in one vectored write, and comes back. There is no queue per
+//! consumer: one that is slow falls behind the ring and reads from the log ([`replay`]) until it has caught up; one that
+//! takes nothing at all is cut. Events are bytes that were framed once ([`ws`]), shared by all.
+//!
+//! What happens at the hand-over between log and ring follows from two facts: the ring holds every event after its
+//! floor, and the log shows an event before the ring does. A consumer therefore reads from the log while its cursor is
+//! below the floor, from the ring otherwise, always the events strictly after its cursor: no gap, nothing twice.
+
+mod consumer;
+mod outgoing;
+mod registry;
+mod replay;
+mod ring;
+mod socket;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+pub mod ws;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::routing::{MethodRouter, any};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::log::{Event, Reader};
+use registry::Registry;
+use replay::Turns;
+use ring::Ring;
+
+pub use registry::{ConsumerInfo, ConsumerState};
+pub use socket::tune_socket;
+pub use stats::{Disconnect, Stats};
+
+/// Consumers are woken at most once in this time. Under load that gathers several events into one write, which is what
+/// an event costs; an event after a pause goes out at once.
+const PACE: Duration = Duration::from_millis(2);
+
+/// Bounds of the stream.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Consumers served at once. Each holds at most one batch of 256 KiB besides its socket buffers.
+    pub consumers_max: usize,
+    /// Consumers served at once to one IPv4 address or one IPv6 /64.
+    pub consumers_per_address_max: usize,
+    /// Size of the ring of live events, in bytes.
+    pub ring_bytes_max: usize,
+    /// Consumers that may hold a chunk read from the log at once, 256 KiB each; the others wait for their turn.
+    pub replay_turns: usize,
+    /// A consumer behind the ring that takes no byte for this long is too slow (protocol 7).
+    pub stall_timeout: Duration,
+    /// A consumer that was sent nothing for this long is pinged (protocol 6).
+    pub ping_interval: Duration,
+    /// Time for the answer to a ping.
+    pub pong_timeout: Duration,
+    /// Time for a consumer to take the rest of its current frame, the error and the close frame, and to close.
+    pub close_grace: Duration,
+    /// Whether the last address in `X-Forwarded-For` is the consumer's: right only behind a proxy that appends it.
+    pub trust_forwarded_for: bool,
+}
+
+impl Default for Limits {
+    /// For 1,000 events of 4.4 KB a second: the ring holds 15 to 20 seconds.
+    fn default() -> Limits {
+        Limits {
+            consumers_max: 1000,
+            consumers_per_address_max: 100,
+            ring_bytes_max: 80 << 20,
+            replay_turns: 32,
+            stall_timeout: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(30),
+            close_grace: Duration::from_secs(30),
+            trust_forwarded_for: false,
+        }
+    }
+}
+
+/// The stream and its consumers.
+#[derive(Debug)]
+pub struct Firehose {
+    limits: Limits,
+    reader: Reader,
+    ring: Ring,
+    turns: Turns,
+    consumers: Arc<Registry>,
+    stats: Stats,
+    /// Head of the ring, as soon as it moves.
+    published: watch::Sender<u64>,
+    /// The same at the pace of [`PACE`].
+    wake: watch::Receiver<u64>,
+    drain: watch::Sender<Option<Drain>>,
+}
+
+/// When a shutdown loses patience.
+#[derive(Debug, Clone, Copy)]
+struct Drain {
+    /// Consumers that have not caught up are closed at the next frame boundary.
+    cut_at: Instant,
+    /// Connections end.
+    end_at: Instant,
+}
+
+impl Firehose {
+    /// A stream without consumers that continues the log behind `reader`: from now on, every event that is committed
+    /// to the log must be [published](Firehose::publish).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn new(reader: Reader, limits: Limits) -> Arc<Firehose> {
+        let head = reader.last_seq();
+        let published = watch::Sender::new(head);
+        let (waker, wake) = watch::channel(head);
+        tokio::spawn(pace(published.subscribe(), waker));
+        Arc::new(Firehose {
+            ring: Ring::new(limits.ring_bytes_max, head),
+            turns: Turns::new(limits.replay_turns),
+            consumers: Registry::new(),
+            stats: Stats::default(),
+            published,
+            wake,
+            drain: watch::Sender::new(None),
+            reader,
+            limits,
+        })
+    }
+
+    /// Gives committed events to the consumers, in the order of the log. For the sequencer's thread: takes no longer
+    /// with more consumers, and never waits for one.
+    pub fn publish(&self, events: Vec<Event>) {
+        let head = self.ring.push(events);
+        self.published.send_replace(head);
+    }
+
+    /// The route of `/xrpc/com.atproto.sync.subscribeRepos`. It needs `ConnectInfo<SocketAddr>`.
+    pub fn route<S>(self: &Arc<Firehose>) -> MethodRouter<S> {
+        any(upgrade::subscribe_repos).with_state(Arc::clone(self))
+    }
+
+    /// Ends the stream: refuses new consumers, sends what is published to those that keep up, and closes all with a
+    /// close frame. Consumers that are catching up, and those that have not kept up by half of `patience`, are closed
+    /// at the next frame boundary; after `patience` connections just end. Gives the number of consumers still
+    /// connected then. Publish nothing after this.
+    pub async fn close_all(&self, patience: Duration) -> usize {
+        let now = Instant::now();
+        let drain = Drain { cut_at: now + patience / 2, end_at: now + patience };
+        self.drain.send_replace(Some(drain));
+        let _ = timeout_at(drain.end_at, self.consumers.emptied()).await; // the count says how it went
+        self.consumers.len()
+    }
+
+    /// The connected consumers, oldest first.
+    pub fn list(&self) -> Vec<ConsumerInfo> {
+        self.consumers.list()
+    }
+
+    /// Number of connected consumers.
+    pub fn consumers(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// Totals over all consumers.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Memory held by the ring, in bytes.
+    pub fn ring_bytes(&self) -> usize {
+        self.ring.bytes()
+    }
+}
+
+/// Passes on the head from `published` to the consumers, until the firehose is dropped.
+async fn pace(mut published: watch::Receiver<u64>, wake: watch::Sender<u64>) {
+    while published.changed().await.is_ok() {
+        let head = *published.borrow_and_update();
+        wake.send_replace(head);
+        sleep(PACE).await;
+    }
+}

@@ -1,0 +1,202 @@
+//! The hosts: every PDS that the relay reads from.
+//!
+//! [`Hosts`] knows them all and starts one task for each ([`connection`]); a [`Host`] is what that task, the verifying
+//! shards, the sequencer and the APIs share of one of them. Nothing here looks into an event beyond its routing fields.
+
+mod backoff;
+mod check;
+mod connection;
+pub mod discovery;
+mod name;
+mod progress;
+mod rate;
+mod registry;
+mod tls;
+
+pub use check::CheckError;
+pub use name::{HostName, HostNameError};
+pub use progress::{Arrival, Progress, ProgressRow};
+pub use registry::{AddError, Hosts, HostsContext, Named, accounts_key, id_of_key};
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use crate::config::HostLimits;
+use crate::decisions::HostStatus;
+
+/// Origin of events that the relay itself makes; no host has this id.
+pub const LOCAL: u32 = 0;
+
+/// One host.
+pub struct Host {
+    /// Its id in the log, the derived store and the decisions.
+    pub id: u32,
+    /// Its name, as identities and APIs write it.
+    pub name: HostName,
+    /// Accounts on it whose events are in the log.
+    accounts: AtomicU64,
+    /// Places of accounts that are taken: those, and the ones whose first event is on its way to the log.
+    places: AtomicU64,
+    limits: RwLock<HostLimits>,
+    standing: watch::Sender<Standing>,
+    connected: AtomicBool,
+    progress: Mutex<Progress>,
+    progress_changed: AtomicBool,
+    last_error: Mutex<Option<String>>,
+    /// What happened to its events.
+    pub counts: HostCounts,
+}
+
+/// What people and the host's own behaviour have made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its status in `listHosts`.
+    pub status: HostStatus,
+    /// Raised to make its task connect at once, whatever the back-off says.
+    pub wakes: u64,
+}
+
+/// Counters of one host, since the start of the process.
+#[derive(Debug, Default)]
+pub struct HostCounts {
+    /// Messages received.
+    pub received: AtomicU64,
+    /// Events passed on.
+    pub passed: AtomicU64,
+    /// Events dropped.
+    pub dropped: AtomicU64,
+    /// Connections made.
+    pub connects: AtomicU64,
+}
+
+impl Host {
+    /// A host that is not connected yet.
+    pub fn new(
+        id: u32,
+        name: HostName,
+        limits: HostLimits,
+        status: HostStatus,
+        progress: Progress,
+        accounts: u64,
+    ) -> Host {
+        Host {
+            id,
+            name,
+            accounts: AtomicU64::new(accounts),
+            places: AtomicU64::new(accounts),
+            limits: RwLock::new(limits),
+            standing: watch::Sender::new(Standing { status, wakes: 0 }),
+            connected: AtomicBool::new(false),
+            progress: Mutex::new(progress),
+            progress_changed: AtomicBool::new(false),
+            last_error: Mutex::new(None),
+            counts: HostCounts::default(),
+        }
+    }
+
+    /// Its status.
+    pub fn status(&self) -> HostStatus {
+        self.standing.borrow().status
+    }
+
+    /// Changes its status; its task follows.
+    pub fn set_status(&self, status: HostStatus) {
+        self.standing.send_if_modified(|standing| {
+            let changed = standing.status != status;
+            standing.status = status;
+            changed
+        });
+    }
+
+    /// Makes its task connect now, if it is waiting.
+    pub fn wake(&self) {
+        self.standing.send_modify(|standing| standing.wakes += 1);
+    }
+
+    /// Follows its standing.
+    pub fn watch(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Whether a stream from it is open.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> HostLimits {
+        *self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes its limits.
+    pub fn set_limits(&self, limits: HostLimits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// How many accounts it has.
+    pub fn accounts(&self) -> u64 {
+        self.accounts.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place for one more account, unless its limit is reached.
+    pub fn take_place(&self) -> bool {
+        let limit = self.limits().accounts.unwrap_or(u64::MAX);
+        let take = |places: u64| (places < limit).then_some(places + 1);
+        self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// The first event of an account that has a place is in the log.
+    fn account_came(&self) {
+        self.accounts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An account was deleted, or went to another host.
+    fn account_went(&self) {
+        let give = |count: u64| Some(count.saturating_sub(1));
+        let _ = self.accounts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
+        let _ = self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
+    }
+
+    /// Notes the arrival of an event.
+    pub fn begin(&self, seq: u64) -> Arrival {
+        self.lock_progress().begin(seq)
+    }
+
+    /// Notes that an event needs no more work.
+    pub fn finish(&self, seq: u64) {
+        self.lock_progress().finish(seq);
+        self.progress_changed.store(true, Ordering::Release);
+    }
+
+    /// The last seq below which everything is finished; 0 at first.
+    pub fn cursor(&self) -> u64 {
+        self.lock_progress().cursor()
+    }
+
+    /// Begins again from the host's live stream, or from its start if it has lost its past.
+    pub fn reset_progress(&self) {
+        self.lock_progress().reset();
+        self.progress_changed.store(true, Ordering::Release);
+    }
+
+    /// Its progress, if it changed since this was last asked.
+    pub fn changed_progress(&self) -> Option<ProgressRow> {
+        let changed = self.progress_changed.swap(false, Ordering::Acquire);
+        changed.then(|| self.lock_progress().row())
+    }
+
+    /// Why it could not be reached, the last time it could not.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_last_error(&self, error: Option<String>) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    fn lock_progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,294 @@
+//! All hosts, and how one comes to be among them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rocksdb::WriteBatch;
+use tokio::sync::{Semaphore, watch};
+
+use super::check::{CheckError, check};
+use super::tls::Tls;
+use super::{Host, HostName, HostNameError, Progress, connection};
+use crate::config::Config;
+use crate::decisions::{self, Actor, Decisions, HostRow, HostStatus, OwnLimits};
+use crate::net::{self, ClientError};
+use crate::store::{Column, Store};
+use crate::verify::Intake;
+
+/// Handshakes that run at once: a restart reaches 3,000 hosts in seconds without a storm on DNS and the network.
+const DIALS_MAX: usize = 64;
+/// Checks of new hosts that run at once.
+const CHECKS_MAX: usize = 16;
+
+/// Holders of the admin token are one person to the audit.
+const ADMIN: Actor<'static> = Actor::Admin("admin");
+
+/// What the tasks of all hosts share.
+pub struct HostsContext {
+    /// Where events go.
+    pub intake: Intake,
+    /// Set to end every task.
+    pub stop: watch::Receiver<bool>,
+    pub(super) tls: Tls,
+    pub(super) dialing: Semaphore,
+    pub(super) allow_insecure: bool,
+    checking: Semaphore,
+    http: reqwest::Client,
+    decisions: Decisions,
+}
+
+/// The hosts of the relay.
+pub struct Hosts {
+    context: Arc<HostsContext>,
+    config: Config,
+    store: Store,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_id: BTreeMap<u32, Arc<Host>>,
+    by_name: HashMap<HostName, Arc<Host>>,
+}
+
+/// Who names a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// The configuration. Such a host need not prove itself first: it may be down at the moment.
+    ByConfiguration,
+    /// A holder of the admin token; no proof either.
+    ByAdmin,
+    /// Anyone, by requestCrawl or in another relay's list.
+    ByAnyone,
+}
+
+impl Named {
+    fn actor(self) -> Actor<'static> {
+        match self {
+            Named::ByAdmin => ADMIN,
+            Named::ByConfiguration | Named::ByAnyone => Actor::Relay,
+        }
+    }
+}
+
+/// Why a host is not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The name is none.
+    #[error(transparent)]
+    Name(#[from] HostNameError),
+    /// It, or its domain, is banned.
+    #[error("{0} is banned from this relay")]
+    Banned(String),
+    /// It failed the checks.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// It could not be remembered.
+    #[error(transparent)]
+    Decisions(#[from] decisions::Error),
+    /// The relay is stopping.
+    #[error("the relay is stopping")]
+    Stopping,
+}
+
+impl HostsContext {
+    /// What tasks need, from the configuration.
+    pub fn new(
+        config: &Config,
+        intake: Intake,
+        stop: watch::Receiver<bool>,
+        decisions: Decisions,
+    ) -> Result<HostsContext, ClientError> {
+        Ok(HostsContext {
+            intake,
+            stop,
+            tls: Tls::new()?,
+            dialing: Semaphore::new(DIALS_MAX),
+            allow_insecure: config.allow_insecure_hosts,
+            checking: Semaphore::new(CHECKS_MAX),
+            http: net::client(config.allow_insecure_hosts)?,
+            decisions,
+        })
+    }
+
+    /// Notes what the host's own behaviour has made of it, here and in the decisions.
+    pub(super) async fn set_status(&self, host: &Host, status: HostStatus) {
+        if host.status() == status {
+            return;
+        }
+        match self.decisions.set_host_status(host.id, status, Actor::Relay).await {
+            Ok(true) => {
+                tracing::info!(host = %host.name, from = host.status().as_str(), to = status.as_str(), "host status");
+                host.set_status(status);
+            }
+            // Somebody has banned it meanwhile.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(host = %host.name, %error, "host status not stored"),
+        }
+    }
+}
+
+impl Hosts {
+    /// The hosts that the decisions name, with the progress that the store and the log hold; none is connected yet.
+    pub fn new(
+        context: HostsContext,
+        config: Config,
+        store: Store,
+        rows: Vec<HostRow>,
+        mut progress: HashMap<u32, Progress>,
+        accounts: &HashMap<u32, u64>,
+    ) -> Hosts {
+        let hosts = Hosts { context: Arc::new(context), config, store, known: RwLock::default() };
+        for row in rows {
+            match HostName::parse(&row.hostname, true) {
+                Ok(name) => {
+                    let progress = progress.remove(&row.id).unwrap_or_default();
+                    hosts.insert(hosts.host(&row, name, progress, accounts.get(&row.id).copied().unwrap_or(0)));
+                }
+                Err(error) => tracing::warn!(id = row.id, %error, "stored host left out"),
+            }
+        }
+        hosts
+    }
+
+    /// Starts the task of every host.
+    pub fn connect_all(&self) {
+        for host in self.all() {
+            self.connect(host);
+        }
+    }
+
+    /// All hosts, oldest first.
+    pub fn all(&self) -> Vec<Arc<Host>> {
+        self.read().by_id.values().cloned().collect()
+    }
+
+    /// Up to `limit` hosts with an id above `after` that have sent something, oldest first.
+    pub fn page(&self, after: u32, limit: usize) -> Vec<Arc<Host>> {
+        let known = self.read();
+        let later = known.by_id.range(after.saturating_add(1)..).map(|(_, host)| host);
+        later.filter(|host| host.cursor() > 0).take(limit).cloned().collect()
+    }
+
+    /// The host of a name as people write it.
+    pub fn find(&self, name: &str) -> Option<Arc<Host>> {
+        let name = HostName::parse(name, true).ok()?;
+        self.read().by_name.get(&name).cloned()
+    }
+
+    /// Takes a host that somebody named, if it passes the checks; a known one is woken up.
+    pub async fn add(&self, name: &str, by: Named) -> Result<Arc<Host>, AddError> {
+        let name = HostName::parse(name, self.context.allow_insecure)?;
+        if let Some(host) = self.find(name.as_str()) {
+            if host.status() == HostStatus::Banned {
+                return Err(AddError::Banned(name.to_string()));
+            }
+            host.wake();
+            return Ok(host);
+        }
+        if self.context.decisions.banned_domain_of(name.as_str()).await?.is_some() {
+            return Err(AddError::Banned(name.to_string()));
+        }
+        if by == Named::ByAnyone {
+            let _checking = self.context.checking.acquire().await.map_err(|_| AddError::Stopping)?;
+            check(&name, &self.context.http).await?;
+        }
+        let row = self.context.decisions.add_host(name.as_str(), !name.is_secure(), by.actor()).await?;
+        if let Some(host) = self.find(name.as_str()) {
+            // Somebody else named it at the same time.
+            return Ok(host);
+        }
+        let host = self.insert(self.host(&row, name, Progress::default(), 0));
+        tracing::info!(host = %host.name, id = host.id, "host added");
+        self.connect(Arc::clone(&host));
+        Ok(host)
+    }
+
+    /// Bans a host, or lets it in again.
+    pub async fn set_banned(&self, host: &Host, is_banned: bool) -> Result<(), decisions::Error> {
+        let status = if is_banned { HostStatus::Banned } else { HostStatus::Idle };
+        self.context.decisions.set_host_status(host.id, status, ADMIN).await?;
+        host.set_status(status);
+        Ok(())
+    }
+
+    /// Gives one host limits of its own.
+    pub async fn set_limits(&self, host: &Host, limits: OwnLimits) -> Result<(), decisions::Error> {
+        self.context.decisions.set_host_limits(host.id, limits, ADMIN).await?;
+        host.set_limits(limits.or(self.config.limits_of(host.name.as_str())));
+        Ok(())
+    }
+
+    /// Moves an account's place from one host to another, in the derived rows too. The new host's place was taken
+    /// when the event was verified.
+    pub fn move_account(&self, rows: &mut WriteBatch, from: Option<u32>, to: Option<u32>) {
+        let known = self.read();
+        if let Some(host) = from.and_then(|id| known.by_id.get(&id)) {
+            host.account_went();
+            put_accounts(&self.store, rows, host);
+        }
+        if let Some(host) = to.and_then(|id| known.by_id.get(&id)) {
+            host.account_came();
+            put_accounts(&self.store, rows, host);
+        }
+    }
+
+    /// Adds the progress of every host that moved to a batch.
+    pub fn put_progress(&self, rows: &mut WriteBatch) {
+        for host in self.read().by_id.values() {
+            if let Some(progress) = host.changed_progress() {
+                self.store.put(rows, Column::Host, &progress_key(host.id), &progress.encode());
+            }
+        }
+    }
+
+    fn connect(&self, host: Arc<Host>) {
+        tokio::spawn(connection::run(host, Arc::clone(&self.context)));
+    }
+
+    fn host(&self, row: &HostRow, name: HostName, progress: Progress, accounts: u64) -> Host {
+        let limits = row.limits.or(self.config.limits_of(name.as_str()));
+        Host::new(row.id, name, limits, row.status, progress, accounts)
+    }
+
+    fn insert(&self, host: Host) -> Arc<Host> {
+        let host = Arc::new(host);
+        let mut known = self.write();
+        known.by_id.insert(host.id, Arc::clone(&host));
+        known.by_name.insert(host.name.clone(), Arc::clone(&host));
+        host
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put_accounts(store: &Store, rows: &mut WriteBatch, host: &Host) {
+    store.put(rows, Column::Host, &accounts_key(host.id), &host.accounts().to_be_bytes());
+}
+
+/// Key of a host's account count.
+pub fn accounts_key(id: u32) -> [u8; 5] {
+    key(b'a', id)
+}
+
+/// Key of a host's progress row.
+fn progress_key(id: u32) -> [u8; 5] {
+    key(b'p', id)
+}
+
+fn key(kind: u8, id: u32) -> [u8; 5] {
+    let [a, b, c, d] = id.to_be_bytes();
+    [kind, a, b, c, d]
+}
+
+/// The host that a row of that kind is about.
+pub fn id_of_key(kind: u8, key: &[u8]) -> Option<u32> {
+    let id = key.strip_prefix(&[kind])?;
+    Some(u32::from_be_bytes(id.try_into().ok()?))
+}

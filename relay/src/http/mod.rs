@@ -1,0 +1,80 @@
+//! The two listeners: the public one with the firehose and XRPC, and the one for operators with everything.
+
+mod admin;
+mod answer;
+mod auth;
+mod health;
+mod xrpc;
+
+pub use auth::Tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+
+use crate::account::Accounts;
+use crate::firehose::Firehose;
+use crate::host::Hosts;
+use crate::identity::Resolver;
+use crate::report::Reporter;
+
+/// Longest request body: a host name, a limit.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What the routes work with.
+pub struct App {
+    /// Outgoing stream.
+    pub firehose: Arc<Firehose>,
+    /// Hosts.
+    pub hosts: Arc<Hosts>,
+    /// Accounts.
+    pub accounts: Accounts,
+    /// Identities.
+    pub resolver: Arc<Resolver>,
+    /// Says how the relay is.
+    pub reporter: Arc<Reporter>,
+    /// Tokens of the admin API.
+    pub tokens: Tokens,
+}
+
+/// Routes of the public listener.
+pub fn public(app: &Arc<App>) -> Router {
+    with_common(health::public().merge(xrpc::routes()).merge(firehose(app)), app)
+}
+
+/// Routes of the operators' listener: the public ones, and health, metrics and admin.
+pub fn operators(app: &Arc<App>) -> Router {
+    let routes = health::public().merge(health::probes()).merge(xrpc::routes()).merge(firehose(app));
+    with_common(routes.merge(admin::routes(app)), app)
+}
+
+fn firehose(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new().route("/xrpc/com.atproto.sync.subscribeRepos", app.firehose.route())
+}
+
+fn with_common(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
+    let routes = routes.fallback(not_found).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    routes.layer(middleware::from_fn(common_headers)).with_state(Arc::clone(app))
+}
+
+async fn not_found() -> Response {
+    answer::error(StatusCode::NOT_FOUND, "MethodNotImplemented", "this relay has no such route")
+}
+
+/// CORS for browsers, and the name by which relays know each other (protocol 9, 35).
+async fn common_headers(request: Request, next: Next) -> Response {
+    let is_preflight = request.method() == Method::OPTIONS;
+    let mut response = if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.insert(header::SERVER, crate::USER_AGENT);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    if is_preflight {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
+    }
+    response
+}

@@ -1,0 +1,252 @@
+//! Asking for DID documents: the PLC directory for `did:plc`, the host itself for `did:web`.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Client, Response, StatusCode, Url};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::pace::Pace;
+use super::stats::{Outcome, Stats};
+use super::{Identity, SetupError, Transient, document, now_ms};
+use crate::net::{self, ReadError, ResolveError, read_bounded};
+use crate::protocol::did::{Did, Method};
+
+/// Longest document that is read; real ones have about one KiB.
+const DOCUMENT_BYTES_MAX: usize = 64 << 10;
+/// Requests to the directory per second: what the network's busiest hours need, ten times over.
+const DIRECTORY_REQUESTS_PER_SECOND: u32 = 500;
+/// Requests to the directory at once.
+const DIRECTORY_REQUESTS_MAX: usize = 64;
+/// Requests to one host of `did:web` documents per second.
+const WEB_REQUESTS_PER_SECOND: u32 = 10;
+/// Requests for `did:web` documents at once. Apart from the directory's, since strangers decide how long they take.
+const WEB_REQUESTS_MAX: usize = 32;
+
+/// Makes the requests, within limits.
+pub(super) struct Fetcher {
+    directory: Client,
+    directory_url: String,
+    directory_host: Box<str>,
+    directory_slots: Semaphore,
+    web: Client,
+    web_slots: Semaphore,
+    allow_insecure: bool,
+    pace: Pace,
+    time_max: Duration,
+    stats: Arc<Stats>,
+}
+
+/// Where a document is.
+struct Source<'a> {
+    client: &'a Client,
+    url: String,
+    host: &'a str,
+    slots: &'a Semaphore,
+    per_second: u32,
+    /// Whether what it says is to be taken as the truth about the DID even when it makes no sense.
+    is_authority: bool,
+}
+
+/// How a request ended that brought no identity.
+enum Failure {
+    /// There is none.
+    Absent,
+    /// That is not known.
+    Transient(Transient),
+}
+
+impl Fetcher {
+    pub(super) fn new(
+        plc_url: &str,
+        allow_insecure: bool,
+        time_max: Duration,
+        stats: Arc<Stats>,
+    ) -> Result<Fetcher, SetupError> {
+        let directory_url = plc_url.trim_end_matches('/').to_owned();
+        let parsed = Url::parse(&directory_url).ok();
+        let directory_host =
+            parsed.as_ref().and_then(Url::host_str).ok_or(SetupError::PlcUrl(directory_url.clone()))?;
+        Ok(Fetcher {
+            directory: net::trusting_client()?,
+            directory_host: directory_host.into(),
+            directory_url,
+            directory_slots: Semaphore::new(DIRECTORY_REQUESTS_MAX),
+            web: net::client(allow_insecure)?,
+            web_slots: Semaphore::new(WEB_REQUESTS_MAX),
+            allow_insecure,
+            pace: Pace::default(),
+            time_max,
+            stats,
+        })
+    }
+
+    /// Asks for the document of a DID; `None` when there certainly is none.
+    pub(super) async fn fetch(&self, did: &Did) -> Result<Option<Identity>, Transient> {
+        let host;
+        let source = match did.method() {
+            Method::Plc => self.directory(did),
+            Method::Web => {
+                host = did.identifier().replace("%3A", ":");
+                match self.web(&host) {
+                    Some(source) => source,
+                    None => return Ok(None),
+                }
+            }
+        };
+        let _slot = source.slots.acquire().await.map_err(|_| Transient::Stopping)?;
+        let wait = self.pace.take_turn(source.host, source.per_second, Instant::now())?;
+        tokio::time::sleep(wait).await;
+
+        let started = Instant::now();
+        let requested = tokio::time::timeout(self.time_max, request(&source, did)).await;
+        let timeout = || Transient::Timeout { host: source.host.into(), after: self.time_max };
+        let result = requested.unwrap_or_else(|_| Err(Failure::Transient(timeout())));
+        self.stats.requested(outcome(&result), started.elapsed());
+        match result {
+            Ok(identity) => {
+                self.pace.succeeded(source.host);
+                Ok(Some(identity))
+            }
+            Err(Failure::Absent) => {
+                self.pace.succeeded(source.host);
+                Ok(None)
+            }
+            Err(Failure::Transient(error)) => {
+                self.pace.failed(source.host, error.retry_after(), Instant::now());
+                Err(error)
+            }
+        }
+    }
+
+    fn directory(&self, did: &Did) -> Source<'_> {
+        Source {
+            client: &self.directory,
+            url: format!("{}/{did}", self.directory_url),
+            host: &self.directory_host,
+            slots: &self.directory_slots,
+            per_second: DIRECTORY_REQUESTS_PER_SECOND,
+            is_authority: false,
+        }
+    }
+
+    /// Where a host has its document: `localhost` is for development, everything else is spoken to over TLS.
+    fn web<'a>(&'a self, host: &'a str) -> Option<Source<'a>> {
+        let is_local = host.split(':').next() == Some("localhost");
+        if is_local && !self.allow_insecure {
+            return None;
+        }
+        let scheme = if is_local { "http" } else { "https" };
+        Some(Source {
+            client: &self.web,
+            url: format!("{scheme}://{host}/.well-known/did.json"),
+            host,
+            slots: &self.web_slots,
+            per_second: WEB_REQUESTS_PER_SECOND,
+            is_authority: true,
+        })
+    }
+}
+
+async fn request(source: &Source<'_>, did: &Did) -> Result<Identity, Failure> {
+    let host = source.host;
+    let response = source.client.get(&source.url).send().await.map_err(|error| unsent(host, error))?;
+    check_status(source, &response)?;
+    let malformed = |reason: String| match source.is_authority {
+        true => Failure::Absent,
+        // An error page in front of the directory says nothing about the DID.
+        false => Failure::Transient(Transient::Malformed { host: host.into(), reason }),
+    };
+    let body = read_bounded(response, DOCUMENT_BYTES_MAX).await.map_err(|error| match error {
+        ReadError::TooLong(_) => malformed(error.to_string()),
+        ReadError::Broken(_) => Failure::Transient(Transient::Network { host: host.into(), reason: error.to_string() }),
+    })?;
+    document::read(did, &body, now_ms()).map_err(|error| malformed(error.to_string()))
+}
+
+/// Why a request got no answer. That a name leads to no public address is an answer: nothing may be there.
+fn unsent(host: &str, error: reqwest::Error) -> Failure {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(ResolveError::NotPublic { .. }) = cause.downcast_ref() {
+            return Failure::Absent;
+        }
+        source = cause.source();
+    }
+    Failure::Transient(Transient::Network { host: host.into(), reason: describe(&error.without_url()) })
+}
+
+/// An error with its causes: reqwest's own words are "error sending request".
+fn describe(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn check_status(source: &Source<'_>, response: &Response) -> Result<(), Failure> {
+    let status = response.status();
+    let is_definitive = match status {
+        // Unknown, and tombstoned; 400 is the directory's word for what it does not hold for a DID.
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::BAD_REQUEST => true,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => false,
+        // A directory that turns us away says nothing about the DID; a host that does has no document for us.
+        _ => source.is_authority && status.is_client_error(),
+    };
+    if status.is_success() {
+        return Ok(());
+    }
+    if is_definitive {
+        return Err(Failure::Absent);
+    }
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+    Err(Failure::Transient(Transient::Refused { host: source.host.into(), status: status.as_u16(), retry_after }))
+}
+
+/// Reads `Retry-After`: seconds, or a date.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?;
+    let milliseconds = date.timestamp().as_millisecond() - now_ms();
+    Some(Duration::from_millis(milliseconds.try_into().unwrap_or(0)))
+}
+
+fn outcome(result: &Result<Identity, Failure>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Found,
+        Err(Failure::Absent) => Outcome::Absent,
+        Err(Failure::Transient(error)) => match error {
+            Transient::Refused { status: 429, .. } => Outcome::RateLimited,
+            Transient::Refused { .. } => Outcome::Failed,
+            Transient::Malformed { .. } => Outcome::Malformed,
+            Transient::Timeout { .. } => Outcome::Timeout,
+            Transient::Network { .. } | Transient::Paused { .. } | Transient::Stopping => Outcome::Network,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
+        let soon = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let seconds = retry_after(&soon).map(|wait| wait.as_secs());
+        assert!(seconds.is_some_and(|seconds| (57..=60).contains(&seconds)), "{soon}: {seconds:?}");
+        for text in ["", "-1", "soon"] {
+            assert_eq!(retry_after(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Who an account is: its signing key, its PDS and its handle, asked for once and remembered.
+//!
+//! A failure to find out is not an answer. What is certain is an identity or its absence; everything else is
+//! [`Transient`], is never remembered, and leaves to the caller to wait (protocol 17). What is known survives a restart
+//! and a `kill -9`, so that a restart asks the PLC directory for nothing it knew.
+
+mod cache;
+mod document;
+mod fetch;
+mod flights;
+mod memory;
+mod pace;
+mod row;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use stats::Stats;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rocksdb::DB;
+use tokio::time::Instant;
+
+use crate::net;
+use crate::protocol::did::Did;
+use crate::protocol::key::PublicKey;
+use cache::Cache;
+use fetch::Fetcher;
+use flights::{Boarding, Departure, Flights, Landing, TooSoon};
+use stats::count;
+
+/// What the DID document of an account says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The key that signs its commits.
+    pub key: Option<PublicKey>,
+    /// Where it is hosted.
+    pub pds: Option<Endpoint>,
+    /// The handle that it claims; nobody has asked the handle's domain whether that is true.
+    pub handle: Option<String>,
+    /// When the document was fetched, in milliseconds since 1970.
+    pub fetched_at_ms: i64,
+}
+
+/// A server by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `pds.example.com`, or with a port where that is not 443: `10.0.0.1:2583`. Lower-case.
+    pub host: String,
+    /// Whether it is spoken to over TLS.
+    pub secure: bool,
+}
+
+impl Identity {
+    /// Whether events of its repository can be verified at all (protocol 17).
+    pub fn is_working(&self) -> bool {
+        self.key.is_some() && self.pds.is_some()
+    }
+}
+
+/// What is known of a DID at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Its identity.
+    Known(Arc<Identity>),
+    /// It has none: never registered, or tombstoned.
+    Absent,
+    /// Nothing: [`Resolver::resolve`] finds out.
+    Unknown,
+}
+
+/// How new an identity has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// What is known will do.
+    Cached,
+    /// Asked for after the call, unless the DID was refreshed several times just before.
+    Forced,
+}
+
+/// It could not be found out who an account is. It is worth trying again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Transient {
+    /// No answer in time.
+    #[error("{host} did not answer within {after:?}")]
+    Timeout {
+        /// The resolver's server.
+        host: Box<str>,
+        /// How long it was given.
+        after: Duration,
+    },
+    /// An answer that is a refusal or a failure.
+    #[error("{host} answered with status {status}")]
+    Refused {
+        /// The resolver's server.
+        host: Box<str>,
+        /// HTTP status.
+        status: u16,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The directory's answer makes no sense.
+    #[error("{host}: {reason}")]
+    Malformed {
+        /// The resolver's server.
+        host: Box<str>,
+        /// Why.
+        reason: String,
+    },
+    /// No connection, or a broken one.
+    #[error("cannot reach {host}: {reason}")]
+    Network {
+        /// The resolver's server.
+        host: Box<str>,
+        /// Why.
+        reason: String,
+    },
+    /// The server was not asked: it has failed, has asked for rest, or too many requests wait for it.
+    #[error("{host} is left alone for {retry_after:?}")]
+    Paused {
+        /// The resolver's server.
+        host: Box<str>,
+        /// How long.
+        retry_after: Duration,
+    },
+    /// The relay is stopping.
+    #[error("the relay is stopping")]
+    Stopping,
+}
+
+impl Transient {
+    /// When it is worth trying again, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Transient::Refused { retry_after, .. } => *retry_after,
+            Transient::Paused { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
+/// A resolver that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The directory's URL has no host.
+    #[error("plc-url: {0:?} is not a URL; write one like https://plc.directory")]
+    PlcUrl(String),
+    /// The store has no place for identities.
+    #[error("the derived store has no column {0:?}")]
+    Column(&'static str),
+    /// The HTTP clients.
+    #[error(transparent)]
+    Client(#[from] net::ClientError),
+}
+
+/// What a resolver is made of.
+pub struct Options {
+    /// The PLC directory. It is trusted: it may be on a private address.
+    pub plc_url: String,
+    /// `did:web` of localhost and on private addresses is resolved, too.
+    pub allow_insecure: bool,
+    /// Where identities are remembered …
+    pub database: Arc<DB>,
+    /// … in this column family.
+    pub column: &'static str,
+    /// Memory for identities in use, in bytes.
+    pub memory_bytes: usize,
+}
+
+/// How long things are good (protocol 16).
+#[derive(Debug, Clone, Copy)]
+struct Lifetimes {
+    /// A known identity is not asked for again. Changes are told by `#identity`; this is for those that got lost.
+    known: Duration,
+    /// The absence of an identity, and one without key or PDS: that is mostly a mistake that somebody repairs.
+    absent: Duration,
+    /// Age up to which an identity is used while it cannot be refreshed. A directory is not down for longer.
+    stale_max: Duration,
+    /// Time until such a refresh is tried again.
+    stale_retry: Duration,
+    /// One forced refresh of a DID per interval: bad signatures of a host must not become load on the directory …
+    refresh_interval: Duration,
+    /// … and so many at once, since an account that moves asks for two or three.
+    refresh_burst: u32,
+    /// A request that takes longer has failed.
+    request_max: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Lifetimes {
+        Lifetimes {
+            known: Duration::from_secs(24 * 3600),
+            absent: Duration::from_secs(5 * 60),
+            stale_max: Duration::from_secs(7 * 24 * 3600),
+            stale_retry: Duration::from_secs(5 * 60),
+            refresh_interval: Duration::from_secs(10),
+            refresh_burst: 3,
+            request_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Resolves DIDs.
+pub struct Resolver {
+    cache: Cache,
+    flights: Arc<Flights>,
+    fetcher: Fetcher,
+    stats: Arc<Stats>,
+}
+
+impl Resolver {
+    /// A resolver over what `options.database` remembers.
+    pub fn new(options: Options) -> Result<Arc<Resolver>, SetupError> {
+        Resolver::with_lifetimes(options, Lifetimes::default())
+    }
+
+    fn with_lifetimes(options: Options, lifetimes: Lifetimes) -> Result<Arc<Resolver>, SetupError> {
+        let Options { plc_url, allow_insecure, database, column, memory_bytes } = options;
+        if database.cf_handle(column).is_none() {
+            return Err(SetupError::Column(column));
+        }
+        let stats = Arc::new(Stats::default());
+        Ok(Arc::new(Resolver {
+            cache: Cache::new(database, column, memory_bytes, lifetimes),
+            flights: Arc::new(Flights::new(lifetimes.refresh_interval, lifetimes.refresh_burst)),
+            fetcher: Fetcher::new(&plc_url, allow_insecure, lifetimes.request_max, Arc::clone(&stats))?,
+            stats,
+        }))
+    }
+
+    /// What is known of a DID, at the cost of a disk read at most.
+    pub fn get(&self, did: &Did) -> Lookup {
+        let known = self.cache.get(did, now_ms());
+        count(if known.is_some() { &self.stats.hits } else { &self.stats.misses });
+        match known {
+            Some(Some(identity)) => Lookup::Known(identity),
+            Some(None) => Lookup::Absent,
+            None => Lookup::Unknown,
+        }
+    }
+
+    /// Finds out who a DID is; `None` when it certainly has no identity.
+    pub async fn resolve(
+        self: &Arc<Self>,
+        did: &Did,
+        freshness: Freshness,
+    ) -> Result<Option<Arc<Identity>>, Transient> {
+        match freshness {
+            Freshness::Cached => self.resolve_cached(did).await,
+            Freshness::Forced => self.refresh(did).await,
+        }
+    }
+
+    /// Forgets a DID: it has announced a change (protocol 29).
+    pub fn purge(&self, did: &Did) {
+        self.flights.outdate(did);
+        self.cache.remove(did);
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Bytes of identities in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.cache.bytes()
+    }
+
+    async fn resolve_cached(self: &Arc<Self>, did: &Did) -> Landing {
+        if let Some(known) = self.cache.get(did, now_ms()) {
+            return Ok(known);
+        }
+        let landing = self.fly(did, self.flights.board(did, Instant::now())).await;
+        let Err(error) = landing else { return landing };
+        match self.cache.extend(did, now_ms()) {
+            Some(stale) => {
+                tracing::debug!(%did, %error, "identity not refreshed, the old one is used");
+                count(&self.stats.stale_used);
+                Ok(Some(stale))
+            }
+            None => Err(error),
+        }
+    }
+
+    async fn refresh(self: &Arc<Self>, did: &Did) -> Landing {
+        // A request that is under way at first may have been sent before this call; later ones were not.
+        let mut is_later = false;
+        loop {
+            match self.flights.board_refresh(did, Instant::now()) {
+                Ok(boarding) => {
+                    let is_new = boarding.departure.is_some();
+                    let landing = self.fly(did, boarding).await;
+                    if is_new || is_later {
+                        return landing;
+                    }
+                }
+                Err(TooSoon(until)) => {
+                    if let Some(known) = self.cache.get(did, now_ms()) {
+                        count(&self.stats.refresh_limited);
+                        return Ok(known);
+                    }
+                    tokio::time::sleep_until(until).await;
+                }
+            }
+            is_later = true;
+        }
+    }
+
+    /// Waits for a request, and makes it if nobody has. It is made in a task of its own, so that it reaches its end
+    /// whoever stops waiting for it.
+    async fn fly(self: &Arc<Self>, did: &Did, boarding: Boarding) -> Landing {
+        match boarding.departure {
+            Some(departure) => drop(tokio::spawn(Arc::clone(self).request(did.clone(), departure))),
+            None => count(&self.stats.coalesced),
+        }
+        boarding.ticket.landed().await
+    }
+
+    async fn request(self: Arc<Self>, did: Did, departure: Departure) {
+        let landing = self.fetcher.fetch(&did).await.map(|identity| identity.map(Arc::new));
+        let keep = |landing: &Landing| {
+            if let Ok(identity) = landing {
+                self.cache.put(&did, identity.clone(), now_ms());
+            }
+        };
+        departure.land(landing, keep, || self.cache.remove(&did));
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

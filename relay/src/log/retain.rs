@@ -1,0 +1,63 @@
+//! Removing old segments.
+
+use std::sync::Arc;
+
+use super::segment::Segment;
+use super::{Error, Log};
+
+/// What the log keeps. The segment being written always stays.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Events older than this may go, in milliseconds since 1970.
+    pub oldest_ms: i64,
+    /// The oldest events may go while the log is larger, in bytes.
+    pub max_bytes: u64,
+    /// Events after this seq stay in any case: derived state does not hold them yet.
+    pub keep_after_seq: u64,
+}
+
+/// What [`Log::retain`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Number of segments.
+    pub segments: u64,
+    /// Their size, in bytes.
+    pub bytes: u64,
+}
+
+impl Log {
+    /// Removes the oldest segments, as far as `retention` lets them go. A segment goes as a whole, when its newest event may.
+    ///
+    /// Cursors that read a removed segment read it to its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when a file cannot be removed; it is tried again the next time.
+    pub fn retain(&mut self, retention: Retention) -> Result<Removed, Error> {
+        let mut removed = Removed::default();
+        let mut bytes = self.shared.bytes();
+        while let Some(oldest) = self.pop_oldest(&retention, bytes) {
+            if let Err(error) = std::fs::remove_file(&oldest.path) {
+                let path = oldest.path.clone();
+                self.shared.segments_mut().push_front(oldest);
+                return Err(Error::io("remove", &path)(error));
+            }
+            bytes -= oldest.end();
+            removed.segments += 1;
+            removed.bytes += oldest.end();
+        }
+        Ok(removed)
+    }
+
+    /// Takes the oldest segment out of the log of `bytes` bytes, if it may go.
+    fn pop_oldest(&self, retention: &Retention, bytes: u64) -> Option<Arc<Segment>> {
+        let mut segments = self.shared.segments_mut();
+        let (oldest, next) = (segments.front()?, segments.get(1)?);
+        let is_needed = oldest.sealed().is_none_or(|last| last > retention.keep_after_seq);
+        let is_old = next.header.first_ms < retention.oldest_ms;
+        if is_needed || !(is_old || bytes > retention.max_bytes) {
+            return None;
+        }
+        segments.pop_front()
+    }
+}

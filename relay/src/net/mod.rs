@@ -1,0 +1,145 @@
+//! Reaching servers that strangers name: only on public addresses, only over TLS, and never more than was asked for.
+//!
+//! Whoever can make the relay open a connection can try to make it open one into the network that it runs in (SSRF,
+//! protocol 14). The names are resolved here, and the addresses that are checked are the addresses that are used.
+
+mod public;
+#[cfg(test)]
+mod tests;
+
+pub use public::is_public;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Client, ClientBuilder, Response, Url};
+
+/// A connection that is not made within this fails.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// Redirects that are followed: from `http` to `https`, from a bare domain to `www` and one more.
+const REDIRECTS_MAX: usize = 3;
+
+/// A name without a usable address.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// DNS has no answer.
+    #[error("cannot resolve {host}: {source}")]
+    Dns {
+        /// The name.
+        host: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// All its addresses are private, or otherwise no place for a public server.
+    #[error("{host} has no public address; others are for development, with allow-insecure-hosts")]
+    NotPublic {
+        /// The name.
+        host: String,
+    },
+}
+
+/// An answer that cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The connection broke or was too slow.
+    #[error("the answer broke off: {0}")]
+    Broken(reqwest::Error),
+    /// There is more of it than the caller takes.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// An HTTP client that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The client cannot be set up.
+    #[error("cannot set up the HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+}
+
+/// The addresses of a host; unless `allow_private`, the public ones alone.
+pub async fn resolve_public(host: &str, port: u16, allow_private: bool) -> Result<Vec<SocketAddr>, ResolveError> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let found = found.map_err(|source| ResolveError::Dns { host: host.to_owned(), source })?;
+    let addresses: Vec<SocketAddr> = found.filter(|address| allow_private || is_public(address.ip())).collect();
+    if addresses.is_empty() { Err(ResolveError::NotPublic { host: host.to_owned() }) } else { Ok(addresses) }
+}
+
+/// The HTTP client for servers that strangers name. With `allow_insecure` it also takes plain HTTP, private addresses
+/// and any port.
+pub fn client(allow_insecure: bool) -> Result<Client, ClientError> {
+    let redirects = Policy::custom(move |attempt: Attempt<'_>| {
+        if attempt.previous().len() > REDIRECTS_MAX {
+            attempt.error("too many redirects")
+        } else if allow_insecure || is_allowed(attempt.url()) {
+            attempt.follow()
+        } else {
+            attempt.error("a redirect to somewhere that is not public")
+        }
+    });
+    let resolver = PublicResolver { allow_private: allow_insecure };
+    Ok(builder()?.dns_resolver(resolver).redirect(redirects).https_only(!allow_insecure).build()?)
+}
+
+/// The HTTP client for servers that the operator has named, wherever they are.
+pub fn trusting_client() -> Result<Client, ClientError> {
+    Ok(builder()?.redirect(Policy::limited(REDIRECTS_MAX)).build()?)
+}
+
+/// Reads the whole body of an answer, or fails as soon as it is longer than `bytes_max`.
+pub async fn read_bounded(mut response: Response, bytes_max: usize) -> Result<Bytes, ReadError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| ReadError::Broken(error.without_url()))? {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(ReadError::TooLong(bytes_max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// What all clients have in common. They use no proxy, which would resolve names in our place.
+fn builder() -> Result<ClientBuilder, ClientError> {
+    let mut tls = tls_config()?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let builder = Client::builder().tls_backend_preconfigured(tls);
+    Ok(builder.user_agent(crate::USER_AGENT).connect_timeout(CONNECT_TIME_MAX).no_proxy())
+}
+
+/// TLS towards other servers: the roots of the web, which are in the binary, and one crypto library.
+pub fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Whether a URL from outside may be requested: over TLS, by a name or a public address, on the usual port.
+fn is_allowed(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_reachable = host.parse::<IpAddr>().map_or(!host.is_empty(), is_public);
+    url.scheme() == "https" && url.port().is_none() && is_reachable
+}
+
+/// Resolves names for [`client`].
+struct PublicResolver {
+    allow_private: bool,
+}
+
+impl Resolve for PublicResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow_private = self.allow_private;
+        Box::pin(async move {
+            // Port 0 stands for the one of the URL.
+            let addresses = resolve_public(name.as_str(), 0, allow_private).await?;
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}

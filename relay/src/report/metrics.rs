@@ -1,0 +1,173 @@
+//! The metrics, read from the parts at each scrape: nothing is counted twice, and the names stand in one place.
+
+use std::fmt::Error;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::Reporter;
+use crate::firehose::Disconnect;
+
+impl Reporter {
+    /// All metrics in the OpenMetrics text format.
+    pub fn metrics(self: &std::sync::Arc<Self>) -> Result<String, Error> {
+        let mut registry = Registry::with_prefix("relay");
+        registry.register_collector(Box::new(Scrape(std::sync::Arc::clone(self))));
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+struct Scrape(std::sync::Arc<Reporter>);
+
+impl std::fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scrape")
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut out = Out(encoder);
+        self.events(&mut out)?;
+        self.hosts(&mut out)?;
+        self.identities(&mut out)?;
+        self.consumers(&mut out)?;
+        self.storage(&mut out)?;
+        self.memory(&mut out)
+    }
+}
+
+impl Scrape {
+    fn events(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let parts = &self.0.parts;
+        let counted = parts.intake.stats().snapshot();
+        let sequencer = &parts.sequencer;
+        out.counter("events_received", "Messages received from hosts", counted.received)?;
+        out.counter("events_passed", "Events passed on", sequencer.passed.load(Ordering::Relaxed))?;
+        out.counter("events_passed_bytes", "Bytes of events passed on", sequencer.bytes.load(Ordering::Relaxed))?;
+        out.counters("events_dropped", "Events not passed on", "reason", counted.dropped)?;
+        out.counters("events_observed", "Invalid events passed on by policy", "reason", counted.observed)?;
+        out.counter(
+            "events_discontinuous",
+            "Commits passed that do not continue the known state",
+            counted.discontinuous,
+        )?;
+        out.counter("events_parked", "Events that had to wait for an identity", counted.parked)?;
+        out.counter("upstream_info", "Notices of hosts that events were missed", counted.upstream_info)
+    }
+
+    fn hosts(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let hosts = super::count_hosts(&self.0.parts.hosts);
+        let by_status = [
+            ("active", hosts.active),
+            ("idle", hosts.idle),
+            ("offline", hosts.offline),
+            ("throttled", hosts.throttled),
+            ("banned", hosts.banned),
+        ];
+        out.gauges("hosts", "Hosts by status", "status", by_status)?;
+        out.gauge("hosts_connected", "Hosts with an open stream", hosts.connected)
+    }
+
+    fn identities(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let stats = self.0.parts.resolver.stats();
+        out.counter("identity_hits", "Identities found in the cache", stats.hits.load(Ordering::Relaxed))?;
+        out.counter("identity_misses", "Identities not found in the cache", stats.misses.load(Ordering::Relaxed))?;
+        out.counters("identity_requests", "Requests to resolvers", "outcome", stats.requests())
+    }
+
+    fn consumers(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let firehose = &self.0.parts.firehose;
+        let stats = firehose.stats();
+        out.gauge("consumers", "Firehose connections", firehose.consumers() as u64)?;
+        out.counter("consumer_events", "Events sent to consumers", stats.events_sent.load(Ordering::Relaxed))?;
+        out.counter("consumer_bytes", "Bytes sent to consumers", stats.bytes_sent.load(Ordering::Relaxed))?;
+        let replayed = stats.events_replayed.load(Ordering::Relaxed);
+        out.counter("consumer_events_replayed", "Events sent to consumers from the log", replayed)?;
+        out.counter("consumers_refused", "Firehose connections refused", stats.refused.load(Ordering::Relaxed))?;
+        let disconnects = Disconnect::ALL.map(|reason| (reason.label(), stats.disconnects(reason)));
+        out.counters("consumer_disconnects", "Firehose connections ended", "reason", disconnects)
+    }
+
+    fn storage(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let parts = &self.0.parts;
+        out.gauge("log_first_seq", "Oldest seq that can be replayed", parts.log.first_seq())?;
+        out.gauge("log_last_seq", "Newest seq", parts.log.last_seq())?;
+        out.gauge("log_bytes", "Size of the event log", parts.log.bytes())?;
+        out.gauge("log_segments", "Files of the event log", parts.log.segments() as u64)?;
+        out.counter("log_commits", "Group commits", parts.sequencer.commits.load(Ordering::Relaxed))?;
+        out.counter(
+            "write_failures",
+            "Writes that failed and were tried again",
+            parts.sequencer.failures.load(Ordering::Relaxed),
+        )?;
+        out.gauge("store_memory_bytes", "Memory of the derived store", parts.store.memory_bytes())
+    }
+
+    fn memory(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let parts = &self.0.parts;
+        out.gauge("memory_limit_bytes", "Memory that the relay plans for", parts.budget.limit)?;
+        out.gauge("memory_working_set_bytes", "Memory as the kubelet counts it", self.0.working_set())?;
+        let owners = [
+            ("ingest", parts.intake.ingest_bytes() as u64),
+            ("ring", parts.firehose.ring_bytes() as u64),
+            ("store", parts.store.memory_bytes()),
+        ];
+        out.gauges("memory_owner_bytes", "Memory by owner", "owner", owners)
+    }
+}
+
+/// Writes metrics whose values are known already.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        let encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        let encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        encode_gauge(value, encoder)
+    }
+
+    fn counters<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'l str, u64)>,
+    ) -> Result<(), Error> {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (of, value) in values {
+            ConstCounter::new(value).encode(encoder.encode_family(&[(label, of)])?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'l str, u64)>,
+    ) -> Result<(), Error> {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (of, value) in values {
+            encode_gauge(value, encoder.encode_family(&[(label, of)])?)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_gauge(value: u64, encoder: MetricEncoder<'_>) -> Result<(), Error> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder)
+}

@@ -1,0 +1,250 @@
+//! Wires a running relay, and takes it down again.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::account::Accounts;
+use crate::config::{Config, Durability};
+use crate::decisions::{self, Decisions};
+use crate::firehose::{self, Firehose};
+use crate::host::{Hosts, HostsContext, discovery};
+use crate::http::{self, App, Tokens};
+use crate::identity::{self, Resolver};
+use crate::log::{self, Log};
+use crate::memory::{self, Budget, Cgroup};
+use crate::net;
+use crate::recover::{self, recover};
+use crate::report::{self, Reporter};
+use crate::sequencer::{self, Sequencer};
+use crate::store::{self, Sizes, Store};
+use crate::verify;
+
+/// How long a stop waits for consumers to take what is published. A pod's grace period is longer.
+const CONSUMERS_PATIENCE: Duration = Duration::from_secs(10);
+/// One account that a verifying shard remembers, with its key and what the map needs around it.
+const RECENT_ACCOUNT_BYTES: u64 = 256;
+/// One read of a consumer that catches up.
+const REPLAY_READ_BYTES: u64 = 256 << 10;
+
+/// Why a relay does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The memory limit cannot be met.
+    #[error(transparent)]
+    Memory(#[from] memory::TooSmall),
+    /// The data folder cannot be used.
+    #[error("cannot use the data directory {path}: {source}; choose another with --data-dir, or make it writable")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address}: {source}; choose another address with --{flag}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Its setting.
+        flag: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database of decisions.
+    #[error(transparent)]
+    Decisions(#[from] decisions::OpenError),
+    /// Reading the decisions.
+    #[error(transparent)]
+    DecisionsRead(#[from] decisions::Error),
+    /// The derived store.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// Reading the derived store.
+    #[error(transparent)]
+    StoreRead(#[from] store::StoreError),
+    /// The event log.
+    #[error(transparent)]
+    Log(#[from] log::Error),
+    /// Bringing the store up to the log.
+    #[error(transparent)]
+    Recover(#[from] recover::RecoverError),
+    /// The identity resolver.
+    #[error(transparent)]
+    Identity(#[from] identity::SetupError),
+    /// TLS or the HTTP client.
+    #[error(transparent)]
+    Client(#[from] net::ClientError),
+    /// A thread or a server could not be started.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+}
+
+/// Runs a relay until `stop`, then drains it: what is verified is logged and sent, cursors are stored, consumers are
+/// closed properly.
+pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let budget = Budget::plan(memory_limit(&config))?;
+    tracing::info!(%budget, "memory");
+    let public = listen(config.listen, "listen").await?;
+    let operators = listen(config.admin_listen, "admin-listen").await?;
+
+    let (log, reader, store) = open(&config, &budget)?;
+    let accounts = Accounts::new(store.clone());
+    let recovered = recover(&store, &accounts, &reader)?;
+    tracing::info!(seq = reader.last_seq(), replayed = recovered.replayed, "event log is open");
+    let decisions = Decisions::open(&config.database_url).await?;
+    let rows = decisions.hosts().await?;
+
+    let resolver = Resolver::new(identity::Options {
+        plc_url: config.plc_url.clone(),
+        allow_insecure: config.allow_insecure_hosts,
+        database: store.database(),
+        column: store::Column::Identity.name(),
+        memory_bytes: budget.identities as usize,
+    })?;
+    let verify_parts = verify::Parts {
+        resolver: Arc::clone(&resolver),
+        accounts: accounts.clone(),
+        policy: config.validation,
+        limits: verify::Limits {
+            ingest_bytes: budget.ingest as usize,
+            parked_bytes: budget.parked as usize,
+            recent_accounts: (budget.accounts / RECENT_ACCOUNT_BYTES) as usize,
+        },
+    };
+    let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
+
+    let (stop_hosts, stopping) = watch::channel(false);
+    let context = HostsContext::new(&config, intake.clone(), stopping.clone(), decisions)?;
+    let hosts = Hosts::new(context, config.clone(), store.clone(), rows, recovered.progress, &recovered.accounts);
+    let hosts = Arc::new(hosts);
+    let firehose = Firehose::new(
+        reader.clone(),
+        firehose::Limits {
+            consumers_max: config.max_consumers,
+            ring_bytes_max: budget.ring as usize,
+            replay_turns: (budget.replay / REPLAY_READ_BYTES) as usize,
+            ..firehose::Limits::default()
+        },
+    );
+
+    let sequencer_stats = Arc::<sequencer::Stats>::default();
+    let sequencer = Sequencer {
+        log,
+        store: store.clone(),
+        accounts: accounts.clone(),
+        hosts: Arc::clone(&hosts),
+        firehose: Arc::clone(&firehose),
+        outlet,
+        replay_window: config.replay_window,
+        replay_max_bytes: config.replay_max_bytes,
+        stats: Arc::clone(&sequencer_stats),
+    };
+    let runtime = Handle::current();
+    let sequencing = std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(&runtime))?;
+
+    let reporter = Arc::new(Reporter::new(report::Parts {
+        intake: intake.clone(),
+        sequencer: sequencer_stats,
+        log: reader,
+        store,
+        hosts: Arc::clone(&hosts),
+        firehose: Arc::clone(&firehose),
+        resolver: Arc::clone(&resolver),
+        budget,
+        replay_window: config.replay_window,
+    }));
+    let app = Arc::new(App {
+        firehose: Arc::clone(&firehose),
+        hosts: Arc::clone(&hosts),
+        accounts,
+        resolver,
+        reporter: Arc::clone(&reporter),
+        tokens: Tokens::new(&config.admin_tokens),
+    });
+    let (stop_http, http_stopping) = watch::channel(false);
+    let servers = [
+        tokio::spawn(serve_http(public, http::public(&app), http_stopping.clone())),
+        tokio::spawn(serve_http(operators, http::operators(&app), http_stopping)),
+    ];
+    tracing::info!(listen = %config.listen, admin = %config.admin_listen, "serving");
+
+    hosts.connect_all();
+    let http_client = net::trusting_client()?;
+    let discovery = tokio::spawn(discovery::run(Arc::clone(&hosts), config.clone(), http_client, stopping));
+    let rate = tokio::spawn({
+        let reporter = Arc::clone(&reporter);
+        async move { reporter.follow_rate().await }
+    });
+
+    stop.await;
+    tracing::info!("stopping");
+    reporter.set_draining();
+    stop_hosts.send_replace(true);
+    intake.drain().await;
+    let sequenced = tokio::task::spawn_blocking(move || sequencing.join()).await;
+    if !matches!(sequenced, Ok(Ok(()))) {
+        tracing::error!("the sequencer did not end well; the next start repairs what it left");
+    }
+    let left = firehose.close_all(CONSUMERS_PATIENCE).await;
+    tracing::info!(consumers_cut = left, "stopped");
+    stop_http.send_replace(true);
+    for server in servers {
+        server.abort();
+    }
+    discovery.abort();
+    rate.abort();
+    Ok(())
+}
+
+fn memory_limit(config: &Config) -> u64 {
+    let of_cgroup = || Cgroup::of_this_process().and_then(|cgroup| cgroup.limit());
+    config.memory_limit.or_else(of_cgroup).or_else(memory::machine_bytes).unwrap_or(memory::LIMIT_BYTES_MIN)
+}
+
+/// The log and the store that belong together. A log that ends before what the store has applied has lost its end, or
+/// all: its seqs then go on above those that were given out.
+fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store), ServeError> {
+    let data_dir = |path: &Path| {
+        let in_dir = |source| ServeError::DataDir { path: path.to_owned(), source };
+        std::fs::create_dir_all(path).map_err(in_dir)
+    };
+    data_dir(&config.data_dir)?;
+    let store_dir = config.data_dir.join("store");
+    data_dir(&store_dir)?;
+    let sizes = Sizes { block_cache: budget.block_cache as usize, memtables: budget.memtables as usize };
+    let store = Store::open(&store_dir, sizes)?;
+    let applied = store.applied()?;
+    let options = log::Options {
+        durability: match config.durability {
+            Durability::Sync => log::Durability::Sync,
+            Durability::Os => log::Durability::Os,
+        },
+        initial_seq: config.initial_seq.max(applied.accounts.max(applied.hosts) + 1),
+        ..log::Options::new(config.data_dir.join("log"))
+    };
+    let (log, reader) = Log::open(options)?;
+    Ok((log, reader, store))
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, flag, source })
+}
+
+async fn serve_http(listener: TcpListener, routes: Router, mut stopping: watch::Receiver<bool>) {
+    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+    let stopped = async move {
+        // The sender goes only when the relay does.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "HTTP server ended");
+    }
+}

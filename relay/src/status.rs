@@ -1,0 +1,155 @@
+//! The status document: what the operator, the page and people read of a running relay.
+//!
+//! Its form is a contract: `version` grows when a field changes its meaning or goes; new fields may come at any time.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Version of the form.
+pub const VERSION: u32 = 1;
+
+/// The document at `/admin/status`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// Version of the form.
+    pub version: u32,
+    /// Name and version of the program.
+    pub software: String,
+    /// When the process started (RFC 3339).
+    pub started_at: String,
+    /// Whether the relay delivers: `/readyz` as a field.
+    pub ready: bool,
+    /// Whether it is stopping.
+    pub draining: bool,
+    /// Seqs in the log.
+    pub seq: Seqs,
+    /// Events since the start of the process.
+    pub events: Events,
+    /// Hosts by status.
+    pub hosts: HostCounts,
+    /// Accounts known, estimated.
+    pub accounts: u64,
+    /// The log on disk.
+    pub log: LogState,
+    /// Firehose connections.
+    pub consumers: Consumers,
+    /// Memory.
+    pub memory: Memory,
+}
+
+/// Seqs in the log; 0 when it is empty.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Seqs {
+    /// The oldest that can be replayed.
+    pub first: u64,
+    /// The newest.
+    pub last: u64,
+}
+
+/// Events since the start of the process.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Events {
+    /// Messages from hosts.
+    pub received: u64,
+    /// Passed on.
+    pub passed: u64,
+    /// Not passed on.
+    pub dropped: u64,
+    /// Passed on per second, over about the last half minute.
+    pub per_second: f64,
+    /// Dropped, by reason.
+    pub dropped_by_reason: BTreeMap<String, u64>,
+}
+
+/// Hosts by status.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct HostCounts {
+    /// All.
+    pub total: u64,
+    /// With an open stream.
+    pub connected: u64,
+    /// By status, as in `listHosts`.
+    pub active: u64,
+    /// Ended its stream, and is not asked again until somebody says so.
+    pub idle: u64,
+    /// Not reached for a while.
+    pub offline: u64,
+    /// Over a limit.
+    pub throttled: u64,
+    /// Banned here.
+    pub banned: u64,
+}
+
+/// The log on disk.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogState {
+    /// Files.
+    pub segments: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// Time of the oldest event (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_at: Option<String>,
+    /// The replay window that is configured.
+    pub window_seconds: u64,
+}
+
+/// Firehose connections.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Consumers {
+    /// Open now.
+    pub connected: u64,
+}
+
+/// Memory.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    /// The limit planned for.
+    pub limit_bytes: u64,
+    /// The working set, as the kubelet counts it; the resident set where no cgroup counts.
+    pub working_set_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The document that the operator's tests read (operator/tests/contract).
+    #[test]
+    fn the_document_is_the_one_that_the_operator_reads() {
+        let recorded = include_str!("../../operator/tests/contract/admin-status.json");
+        let recorded: serde_json::Value = serde_json::from_str(recorded).expect("recorded JSON");
+        let document = Document {
+            version: VERSION,
+            software: "relay/0.1.0".to_owned(),
+            started_at: "2026-11-24T10:00:00Z".to_owned(),
+            ready: true,
+            draining: false,
+            seq: Seqs { first: 1, last: 123 },
+            events: Events {
+                received: 130,
+                passed: 123,
+                dropped: 7,
+                per_second: 12.5,
+                dropped_by_reason: BTreeMap::from([("signature".to_owned(), 3)]),
+            },
+            hosts: HostCounts { total: 2, connected: 2, active: 2, ..HostCounts::default() },
+            accounts: 3,
+            log: LogState {
+                segments: 1,
+                bytes: 4096,
+                oldest_at: Some("2026-11-24T10:00:00Z".to_owned()),
+                window_seconds: 259_200,
+            },
+            consumers: Consumers { connected: 1 },
+            memory: Memory { limit_bytes: 536_870_912, working_set_bytes: 73_400_320 },
+        };
+        let written = serde_json::to_value(&document).expect("a document");
+        assert_eq!(written, recorded, "a change of the document is a change of the contract");
+    }
+}

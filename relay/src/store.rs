@@ -1,0 +1,192 @@
+//! The derived store: RocksDB with one column family per kind of row.
+//!
+//! Everything in it but the identities can be derived from the event log, so it runs without its own write-ahead log:
+//! all column families are flushed together, and a start replays the log from the applied seq that the flush holds
+//! (DESIGN.md, "the log is the truth").
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, IteratorMode,
+    Options, WriteBatch, WriteOptions,
+};
+
+/// A kind of row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// DID → [`crate::account::Account`].
+    Account,
+    /// Host id → [`crate::host::HostRow`].
+    Host,
+    /// Single values of the whole store: see [`Store::applied`].
+    Meta,
+    /// DID → identity, written with a write-ahead log since nothing else holds it.
+    Identity,
+}
+
+impl Column {
+    const ALL: [Column; 4] = [Column::Account, Column::Host, Column::Meta, Column::Identity];
+
+    /// Name of the column family.
+    pub fn name(self) -> &'static str {
+        match self {
+            Column::Account => "account",
+            Column::Host => "host",
+            Column::Meta => "meta",
+            Column::Identity => "identity",
+        }
+    }
+}
+
+/// A failed operation of the store.
+#[derive(Debug, thiserror::Error)]
+#[error("derived store: {0}")]
+pub struct StoreError(#[from] rocksdb::Error);
+
+/// The store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot open the derived store in {path}: {source}; check that the folder is writable and no other relay uses it"
+)]
+pub struct OpenError {
+    path: String,
+    source: rocksdb::Error,
+}
+
+/// Up to which seq of the log the store's rows are right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Account rows include every event up to this seq.
+    pub accounts: u64,
+    /// Host rows include every event up to this seq.
+    pub hosts: u64,
+}
+
+const APPLIED_ACCOUNTS: &[u8] = b"applied.accounts";
+const APPLIED_HOSTS: &[u8] = b"applied.hosts";
+
+/// Memory of the store, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Block cache, with index and filter blocks in it.
+    pub block_cache: usize,
+    /// All memtables together.
+    pub memtables: usize,
+}
+
+/// A handle on the store; clones share it.
+#[derive(Clone)]
+pub struct Store {
+    db: Arc<DB>,
+}
+
+impl Store {
+    /// Opens or creates the store in `path`.
+    pub fn open(path: &Path, sizes: Sizes) -> Result<Store, OpenError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_atomic_flush(true);
+        options.set_db_write_buffer_size(sizes.memtables);
+        options.set_max_background_jobs(2);
+        options.set_max_open_files(256);
+        options.set_keep_log_file_num(2);
+        let cache = Cache::new_lru_cache(sizes.block_cache);
+        let columns = Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(&cache)));
+        let db = DB::open_cf_descriptors(&options, path, columns)
+            .map_err(|source| OpenError { path: path.display().to_string(), source })?;
+        Ok(Store { db: Arc::new(db) })
+    }
+
+    /// The database itself, for the owner of [`Column::Identity`].
+    pub fn database(&self) -> Arc<DB> {
+        Arc::clone(&self.db)
+    }
+
+    /// One row.
+    pub fn get(&self, column: Column, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.db.get_cf(self.family(column), key)?)
+    }
+
+    /// Adds a row to a batch.
+    pub fn put(&self, batch: &mut WriteBatch, column: Column, key: &[u8], value: &[u8]) {
+        batch.put_cf(self.family(column), key, value);
+    }
+
+    /// Rows in key order.
+    pub fn iterate<'a>(
+        &'a self,
+        column: Column,
+        mode: IteratorMode<'_>,
+    ) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>> + use<'a> {
+        self.db.iterator_cf(self.family(column), mode).map(|row| row.map_err(StoreError))
+    }
+
+    /// About how many rows a column has.
+    pub fn estimated_rows(&self, column: Column) -> u64 {
+        let estimate = self.db.property_int_value_cf(self.family(column), "rocksdb.estimate-num-keys");
+        estimate.ok().flatten().unwrap_or(0)
+    }
+
+    /// Up to which seq the rows are right.
+    pub fn applied(&self) -> Result<Applied, StoreError> {
+        let seq = |key| -> Result<u64, StoreError> {
+            let value = self.get(Column::Meta, key)?;
+            Ok(value.and_then(|value| value.try_into().ok()).map_or(0, u64::from_be_bytes))
+        };
+        Ok(Applied { accounts: seq(APPLIED_ACCOUNTS)?, hosts: seq(APPLIED_HOSTS)? })
+    }
+
+    /// Says, in the batch that makes it true, that the account rows include all events up to `seq`.
+    pub fn put_applied_accounts(&self, batch: &mut WriteBatch, seq: u64) {
+        self.put(batch, Column::Meta, APPLIED_ACCOUNTS, &seq.to_be_bytes());
+    }
+
+    /// The same for the host rows.
+    pub fn put_applied_hosts(&self, batch: &mut WriteBatch, seq: u64) {
+        self.put(batch, Column::Meta, APPLIED_HOSTS, &seq.to_be_bytes());
+    }
+
+    /// Writes derived rows: visible at once, durable with the next [`Store::flush`].
+    pub fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        // A copy, since the library consumes the batch and a failed write must be tried again.
+        Ok(self.db.write_opt(WriteBatch::from_data(batch.data()), &options)?)
+    }
+
+    /// Makes all rows durable, in one step over all columns.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let families = Column::ALL.map(|column| self.family(column));
+        let families: Vec<_> = families.iter().collect();
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        Ok(self.db.flush_cfs_opt(&families, &options)?)
+    }
+
+    /// Bytes that the store holds in memory: block cache, memtables, table readers.
+    pub fn memory_bytes(&self) -> u64 {
+        let value = |name| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
+        value("rocksdb.block-cache-usage")
+            + value("rocksdb.cur-size-all-mem-tables")
+            + value("rocksdb.estimate-table-readers-mem")
+    }
+
+    fn family(&self, column: Column) -> &ColumnFamily {
+        self.db.cf_handle(column.name()).expect("open creates every column")
+    }
+}
+
+fn column_options(cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_bloom_filter(10.0, false);
+    table.set_block_size(16 << 10);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    options
+}

@@ -1,0 +1,50 @@
+//! Events that wait for an identity, in order for each account.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Inbound, Reason, Stats};
+use crate::protocol::did::Did;
+
+/// The waiting events of one shard. Their bytes count against a bound of their own, so that an unreachable resolver
+/// does not hold up the events of accounts that are known.
+pub(super) struct Parked {
+    queues: HashMap<Did, VecDeque<Waiting>>,
+    bytes: Arc<Semaphore>,
+    stats: Arc<Stats>,
+}
+
+struct Waiting {
+    event: Inbound,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Parked {
+    pub(super) fn new(bytes: Arc<Semaphore>, stats: Arc<Stats>) -> Parked {
+        Parked { queues: HashMap::new(), bytes, stats }
+    }
+
+    /// Whether events of `did` wait, behind which later ones must wait too.
+    pub(super) fn is_waiting(&self, did: &Did) -> bool {
+        self.queues.contains_key(did)
+    }
+
+    /// Lets an event wait behind those of its account; gives it back when too much waits already.
+    pub(super) fn push(&mut self, did: &Did, mut event: Inbound) -> Result<(), (Inbound, Reason)> {
+        let bytes = u32::try_from(event.frame.len()).unwrap_or(u32::MAX);
+        let Ok(permit) = Arc::clone(&self.bytes).try_acquire_many_owned(bytes) else {
+            return Err((event, Reason::IdentityQueueFull));
+        };
+        event.bytes = None;
+        self.stats.parked();
+        self.queues.entry(did.clone()).or_default().push_back(Waiting { event, _bytes: permit });
+        Ok(())
+    }
+
+    /// Takes all that wait for `did`, in order.
+    pub(super) fn take(&mut self, did: &Did) -> impl Iterator<Item = Inbound> + use<> {
+        self.queues.remove(did).unwrap_or_default().into_iter().map(|waiting| waiting.event)
+    }
+}

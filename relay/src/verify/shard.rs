@@ -1,0 +1,133 @@
+//! One thread that verifies the events of its share of the accounts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::judge::{Judge, Ruling, Stop};
+use super::parked::Parked;
+use super::{Inbound, Message, Parts, Reason, Stats, Verified};
+use crate::identity::Freshness;
+use crate::protocol::did::Did;
+use crate::vital::Vital;
+
+/// How long an event waits for an identity that cannot be resolved. Resolver outages are mostly shorter; after longer
+/// ones the account's next commit tells consumers by its `since` that they missed one.
+const PARKED_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+/// First and longest wait between two tries to resolve.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+pub(super) struct Shard {
+    pub(super) index: usize,
+    pub(super) inbox: mpsc::Receiver<Message>,
+    pub(super) itself: mpsc::Sender<Message>,
+    pub(super) out: mpsc::Sender<Verified>,
+    pub(super) runtime: Handle,
+    pub(super) parked: Parked,
+    pub(super) judge: Judge,
+    pub(super) parts: Arc<Parts>,
+    pub(super) stats: Arc<Stats>,
+    /// Events sent to the sequencer.
+    pub(super) sent: u64,
+}
+
+impl Shard {
+    pub(super) fn run(mut self) {
+        let _vital = Vital("verifying shard");
+        while let Some(message) = self.inbox.blocking_recv() {
+            match message {
+                Message::Event(event) => self.arrived(event),
+                Message::Resolved { did, freshness, available } => self.resolved(&did, freshness, available),
+                Message::Drain => return,
+            }
+        }
+    }
+
+    fn arrived(&mut self, event: Inbound) {
+        match Judge::did(&event.frame) {
+            Err(reason) => self.drop(event, reason),
+            Ok(did) if self.parked.is_waiting(&did) => self.park(did, event),
+            Ok(did) => self.rule(did, event, false),
+        }
+    }
+
+    /// The identity of `did` has been looked up: its events go on, in order.
+    fn resolved(&mut self, did: &Did, freshness: Freshness, available: bool) {
+        for event in self.parked.take(did) {
+            if !available {
+                self.drop(event, Reason::IdentityUnavailable);
+            } else if self.parked.is_waiting(did) {
+                // An earlier event of the account waits again.
+                self.park(did.clone(), event);
+            } else {
+                self.rule(did.clone(), event, freshness == Freshness::Forced);
+            }
+        }
+    }
+
+    /// Judges an event and acts on it. `refreshed` says that the identity was just fetched anew.
+    fn rule(&mut self, did: Did, event: Inbound, refreshed: bool) {
+        match self.judge.examine(&did, &event.host, &event.frame, refreshed, self.sent + 1) {
+            Ok(ruling) => self.pass(did, event, ruling),
+            Err(Stop::Drop(reason)) => self.drop(event, reason),
+            Err(Stop::Resolve(freshness)) => {
+                self.park(did.clone(), event);
+                if self.parked.is_waiting(&did) {
+                    self.resolve(did, freshness);
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, did: Did, mut inbound: Inbound, ruling: Ruling) {
+        if let Some(frame) = ruling.rewritten {
+            inbound.frame = frame;
+        }
+        self.sent += 1;
+        let Ruling { kind, seq_span, change, .. } = ruling;
+        let verified = Verified { inbound, kind, did, seq_span, change, shard: self.index };
+        // The sequencer ends after the shards, so it takes everything.
+        let _ = self.out.blocking_send(verified);
+    }
+
+    fn drop(&self, event: Inbound, reason: Reason) {
+        tracing::debug!(host = %event.host.name, seq = event.seq, reason = reason.name(), "event dropped");
+        self.stats.dropped(reason);
+        event.host.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        event.host.finish(event.seq);
+    }
+
+    fn park(&mut self, did: Did, event: Inbound) {
+        if let Err((event, reason)) = self.parked.push(&did, event) {
+            self.drop(event, reason);
+        }
+    }
+
+    /// Looks the identity up, for as long as an event may wait, and reports back to this shard.
+    fn resolve(&self, did: Did, freshness: Freshness) {
+        let resolver = Arc::clone(&self.parts.resolver);
+        let shard = self.itself.clone();
+        self.runtime.spawn(async move {
+            let deadline = Instant::now() + PARKED_TIME_MAX;
+            let mut wait = RETRY_FIRST;
+            let available = loop {
+                match resolver.resolve(&did, freshness).await {
+                    Ok(_) => break true,
+                    Err(error) => tracing::debug!(did = did.as_str(), %error, "identity not resolved"),
+                }
+                if Instant::now() + wait >= deadline {
+                    break false;
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(RETRY_LONGEST);
+            };
+            // A shard that has drained needs no answer.
+            let _ = shard.send(Message::Resolved { did, freshness, available }).await;
+        });
+    }
+}

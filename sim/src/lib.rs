@@ -1,0 +1,28 @@
+//! A simulated AT Protocol network, for tests and measurements of the relay.
+//!
+//! [`Plc`] is a directory, [`Host`] a PDS, [`Account`] an account with a key and a real repository, whose events are
+//! structurally exact: signed commits, Merkle search tree, covering proofs. [`Mutation`] makes bad ones of them. All
+//! run in this process; [`Relay`] is the program under test as a process of its own, and [`Consumer`] reads what it
+//! serves. Everything that is random follows from a seed, but for the signatures on P-256.
+//!
+//! Whatever goes wrong here ends the test: functions panic rather than return errors.
+
+pub mod account;
+pub mod consumer;
+pub mod event;
+pub mod host;
+pub mod key;
+pub mod mutation;
+pub mod network;
+pub mod plc;
+pub mod process;
+pub mod repo;
+mod server;
+
+pub use account::Account;
+pub use consumer::{Consumer, Delivered, Received};
+pub use host::{Host, Sent};
+pub use mutation::Mutation;
+pub use network::Network;
+pub use plc::{Fault, Plc};
+pub use process::Relay;
