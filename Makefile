@@ -36,9 +36,8 @@ image: packages rocksdb ## OCI images of relay and operator, in .dev/images
 	@. dev/lib.sh && step build 'Building relay and operator' dev/cargo.sh build --release --locked --package relay --package relay-operator
 	@dev/image/images.sh
 
-crds: packages rocksdb ## generate crds/ from the operator's types
-	@dev/cargo.sh run --release --locked --package relay-operator -- crd >crds/relay.yaml.part
-	@mv crds/relay.yaml.part crds/relay.yaml
+crds: packages rocksdb ## the custom resource definitions, from the operator's types
+	@UPDATE_GENERATED=1 dev/cargo.sh test --quiet --release --locked --package relay-operator --test generated
 
 rocksdb: packages ## the static RocksDB that the relay links, once into the cache
 	@. dev/lib.sh && step rocksdb 'Finding RocksDB (to build it, once, takes 13 minutes)' dev/rocksdb/build.sh

@@ -26,6 +26,7 @@ NEEDS=(
   "iptables iptables" # kubelet's
   "socat socat"
   "shellcheck shellcheck"
+  "/usr/lib/postgresql/*/bin/initdb postgresql" # the tests start one of their own
 )
 
 missing() {

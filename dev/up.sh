@@ -74,12 +74,12 @@ A relay runs on a Kubernetes cluster on this machine ($(elapsed $SECONDS)). Look
 
   firehose      ws://127.0.0.1:$FIREHOSE_PORT/xrpc/com.atproto.sync.subscribeRepos?cursor=0
   admin page    http://127.0.0.1:$ADMIN_PORT/  as "admin", with the password that this prints:
-                kubectl get secret -n relays relay-admin -o go-template='{{.data.token | base64decode}}'
+                kubectl get secret -n relays demo-admin -o go-template='{{.data.token | base64decode}}'
 
   export KUBECONFIG=$KUBECONFIG PATH=$STATE/bin:\$PATH
   kubectl get relays -A
-  kubectl describe relay -n relays relay
-  kubectl logs -n relays relay-0 --follow
+  kubectl describe relay -n relays demo
+  kubectl logs -n relays demo-0 --follow
 
 \`make down\` ends all of it.
 TEXT

@@ -6,15 +6,19 @@ set -euo pipefail
 . "$ROOT/dev/cluster/pki.sh"
 
 refuse_a_second_cluster() {
-  local cgroup port
+  local cgroup
   is_running && die "the cluster of $(cat "$OWNER") runs on this machine, and there can be one: \`make down\` there"
   for cgroup in /sys/fs/cgroup/kubepods /sys/fs/cgroup/memory/kubepods; do
     [ ! -e "$cgroup" ] || die "$cgroup exists: another Kubernetes node runs on this machine, or one left it behind"
   done
+}
+
+refuse_a_taken_port() {
+  local port listeners
   for port in "$API_PORT" "$FIREHOSE_PORT" "$ADMIN_PORT"; do
-    [ -z "$(ss --no-header --listening --tcp --numeric "sport = :$port")" ] ||
-      die "port $port is taken: stop what listens there (\`ss -ltnp\` names it), or choose another:" \
-        "API_PORT, FIREHOSE_PORT and ADMIN_PORT are environment variables"
+    listeners=$(ss --no-header --listening --tcp --numeric "sport = :$port" "( src 127.0.0.1 or src 0.0.0.0 or src [::] )")
+    [ -z "$listeners" ] || die "port $port is taken: stop what listens there (\`ss -ltnp\` names it), or choose another" \
+      "port with API_PORT, FIREHOSE_PORT or ADMIN_PORT in the environment"
   done
 }
 
@@ -46,6 +50,7 @@ make_files() {
 start() {
   "$ROOT/dev/cluster/down.sh" >/dev/null # what a crash left behind
   refuse_a_second_cluster
+  refuse_a_taken_port
   mkdir "$RUN"
   echo "$ROOT" >"$OWNER"
   modprobe --all overlay br_netfilter nf_tables 2>/dev/null || true # or they are built in

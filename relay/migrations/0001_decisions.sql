@@ -29,12 +29,6 @@ CREATE TABLE domain_bans (
     banned_at_ms BIGINT NOT NULL
 );
 
-CREATE TABLE takedowns (
-    did TEXT PRIMARY KEY,
-    reason TEXT,
-    taken_down_at_ms BIGINT NOT NULL
-);
-
 CREATE TABLE audit (
     id BIGINT PRIMARY KEY,
     at_ms BIGINT NOT NULL,

@@ -23,6 +23,8 @@ use crate::vital::Vital;
 /// Events in one group commit: enough that a disk flush of milliseconds is shared by hundreds of events, few enough
 /// that none of them waits for the others' encoding.
 const BATCH_EVENTS: usize = 512;
+/// Bytes in one group commit, unless a single event is larger: what is on its way to the disk is held twice.
+const GROUP_BYTES: usize = 4 << 20;
 /// Host cursors are written this often (protocol 10).
 const CURSOR_INTERVAL: Duration = Duration::from_secs(4);
 /// Derived rows are made durable, and old segments removed, this often; a start replays at most this much of the log.
@@ -104,10 +106,24 @@ impl Sequencer {
         }
     }
 
-    /// One group commit.
+    /// Passes on what was received, in as many group commits as its bytes need.
     fn sequence(&mut self, batch: &mut Vec<Verified>, buffers: &mut Buffers) {
+        while !batch.is_empty() {
+            let mut bytes = 0;
+            let fits = |event: &&Verified| {
+                let is_first = bytes == 0;
+                bytes += event.inbound.frame.len();
+                is_first || bytes <= GROUP_BYTES
+            };
+            let count = batch.iter().take_while(fits).count();
+            self.commit(batch.drain(..count).collect(), buffers);
+        }
+    }
+
+    /// One group commit.
+    fn commit(&mut self, group: Vec<Verified>, buffers: &mut Buffers) {
         let mut rows = WriteBatch::default();
-        for event in batch.iter() {
+        for event in &group {
             if let Err(error) = self.append(event, buffers) {
                 // Verification lets no event through that the log does not take.
                 tracing::error!(%error, host = %event.inbound.host.name, "event not logged");
@@ -128,9 +144,9 @@ impl Sequencer {
         self.firehose.publish(events);
 
         stats.commits.fetch_add(1, Ordering::Relaxed);
-        stats.passed.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        stats.passed.fetch_add(group.len() as u64, Ordering::Relaxed);
         stats.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        for event in batch.drain(..) {
+        for event in group {
             self.outlet.applied[event.shard].fetch_add(1, Ordering::Release);
             event.inbound.host.counts.passed.fetch_add(1, Ordering::Relaxed);
             event.inbound.host.finish(event.inbound.seq);

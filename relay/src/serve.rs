@@ -60,10 +60,7 @@ pub enum ServeError {
     },
     /// The database of decisions.
     #[error(transparent)]
-    Decisions(#[from] decisions::OpenError),
-    /// Reading the decisions.
-    #[error(transparent)]
-    DecisionsRead(#[from] decisions::Error),
+    Decisions(#[from] decisions::Error),
     /// The derived store.
     #[error(transparent)]
     Store(#[from] store::OpenError),
@@ -98,7 +95,9 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (log, reader, store) = open(&config, &budget)?;
     let accounts = Accounts::new(store.clone());
     let recovered = recover(&store, &accounts, &reader)?;
-    tracing::info!(seq = reader.last_seq(), replayed = recovered.replayed, "event log is open");
+    let log::Recovery { cut_bytes, skipped_seqs } = log.recovery();
+    let (seq, replayed) = (reader.last_seq(), recovered.replayed);
+    tracing::info!(seq, replayed, cut_bytes, skipped_seqs, "event log is open");
     let decisions = Decisions::open(&config.database_url).await?;
     let rows = decisions.hosts().await?;
 
@@ -122,7 +121,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
 
     let (stop_hosts, stopping) = watch::channel(false);
-    let context = HostsContext::new(&config, intake.clone(), stopping.clone(), decisions)?;
+    let context = HostsContext::new(&config, intake.clone(), stopping.clone(), decisions.clone())?;
     let hosts = Hosts::new(context, config.clone(), store.clone(), rows, recovered.progress, &recovered.accounts);
     let hosts = Arc::new(hosts);
     let firehose = Firehose::new(
@@ -166,6 +165,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         hosts: Arc::clone(&hosts),
         accounts,
         resolver,
+        decisions,
         reporter: Arc::clone(&reporter),
         tokens: Tokens::new(&config.admin_tokens),
     });

@@ -29,7 +29,7 @@ pub struct Document {
     pub events: Events,
     /// Hosts by status.
     pub hosts: HostCounts,
-    /// Accounts known, estimated.
+    /// Accounts of all hosts, without the deleted ones.
     pub accounts: u64,
     /// The log on disk.
     pub log: LogState,

@@ -123,12 +123,6 @@ impl Store {
         self.db.iterator_cf(self.family(column), mode).map(|row| row.map_err(StoreError))
     }
 
-    /// About how many rows a column has.
-    pub fn estimated_rows(&self, column: Column) -> u64 {
-        let estimate = self.db.property_int_value_cf(self.family(column), "rocksdb.estimate-num-keys");
-        estimate.ok().flatten().unwrap_or(0)
-    }
-
     /// Up to which seq the rows are right.
     pub fn applied(&self) -> Result<Applied, StoreError> {
         let seq = |key| -> Result<u64, StoreError> {

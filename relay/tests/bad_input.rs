@@ -357,7 +357,6 @@ async fn requests_that_make_no_sense_get_an_answer() {
         ("no body", relay.request(Method::POST, relay.public, crawl), 400),
         ("no JSON", json(b"{".to_vec()), 400),
         ("other JSON", json(b"[1]".to_vec()), 400),
-        ("a long body", json(vec![b' '; 1 << 20]), 400),
         ("a number for a name", json(b"{\"hostname\": 7}".to_vec()), 400),
         ("a cursor of another relay", get("/xrpc/com.atproto.sync.listHosts?cursor=abc"), 400),
         ("a limit that is no number", get("/xrpc/com.atproto.sync.listRepos?limit=many"), 400),
@@ -373,5 +372,7 @@ async fn requests_that_make_no_sense_get_an_answer() {
         assert_eq!(answer.status, status, "{what}: {}", answer.text);
         assert!(answer.json["message"].is_string(), "{what}: {}", answer.text);
     }
+    // The answer may be lost, since it comes before the body has been sent.
+    drop(json(vec![b' '; 1 << 20]).send().await);
     assert!(world.relay.is_alive());
 }

@@ -44,7 +44,12 @@ impl Account {
     /// The account of this number in the network of this seed. Every fourth signs on P-256.
     pub fn new(seed: u64, number: u64) -> Account {
         let derive = |purpose: &str| -> [u8; 32] {
-            Sha256::new().chain_update(seed.to_be_bytes()).chain_update(number.to_be_bytes()).chain_update(purpose).finalize().into()
+            Sha256::new()
+                .chain_update(seed.to_be_bytes())
+                .chain_update(number.to_be_bytes())
+                .chain_update(purpose)
+                .finalize()
+                .into()
         };
         let identifier = BASE32_NOPAD.encode(&derive("did")[..15]).to_ascii_lowercase();
         let key = if number % 4 == 3 { SigningKey::p256(derive("key")) } else { SigningKey::k256(derive("key")) };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{SinkExt, StreamExt};
 use relay::protocol::frame::{self, Frame, Kind, Peek};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -56,7 +56,11 @@ impl Consumer {
         loop {
             match self.0.next().await {
                 Some(Ok(Message::Binary(bytes))) => return read(bytes),
-                Some(Ok(Message::Close(close))) => return Received::Closed(close.map(|close| close.code.into())),
+                Some(Ok(Message::Close(close))) => {
+                    // The answer to a close frame is ready, and goes out now; whether it arrives does not matter.
+                    let _ = self.0.flush().await;
+                    return Received::Closed(close.map(|close| close.code.into()));
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Received::Lost,
             }

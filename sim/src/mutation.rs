@@ -93,10 +93,42 @@ impl Mutation {
     pub const ALL: [Mutation; 36] = {
         use Mutation::*;
         [
-            SignatureBit, HighS, OtherKey, OtherDid, OtherRev, OtherVersion, StaleRev, FutureRev, BlockBit, NoCommit,
-            OtherCommit, NoNode, NoRecord, UnsortedNode, LargeRecord, LargeBlocks, CutCar, EndlessCarHeader, HiddenOp,
-            OtherCid, OtherPrev, NoPrev, OtherPrevData, NoPrevData, SamePath, BadPath, ManyOps, TooBig, Rebase, BadDid,
-            ZeroSeq, Garbage, Cut, Trailing, UnsortedKeys, Float,
+            SignatureBit,
+            HighS,
+            OtherKey,
+            OtherDid,
+            OtherRev,
+            OtherVersion,
+            StaleRev,
+            FutureRev,
+            BlockBit,
+            NoCommit,
+            OtherCommit,
+            NoNode,
+            NoRecord,
+            UnsortedNode,
+            LargeRecord,
+            LargeBlocks,
+            CutCar,
+            EndlessCarHeader,
+            HiddenOp,
+            OtherCid,
+            OtherPrev,
+            NoPrev,
+            OtherPrevData,
+            NoPrevData,
+            SamePath,
+            BadPath,
+            ManyOps,
+            TooBig,
+            Rebase,
+            BadDid,
+            ZeroSeq,
+            Garbage,
+            Cut,
+            Trailing,
+            UnsortedKeys,
+            Float,
         ]
     };
 
@@ -166,7 +198,8 @@ impl Mutation {
             | Mutation::UnsortedNode => self.blocks(account.post(), account),
             Mutation::LargeRecord => account.commit(vec![create("large", vec![0; 1_000_001])]),
             Mutation::LargeBlocks => {
-                let record = |number: usize| create(&format!("large{number}"), vec![number as u8; BLOCKS_BYTES_MAX / 4]);
+                let record =
+                    |number: usize| create(&format!("large{number}"), vec![number as u8; BLOCKS_BYTES_MAX / 4]);
                 account.commit((0..4).map(record).collect())
             }
             Mutation::ManyOps => {

@@ -1,5 +1,6 @@
 //! `relay-operator run`.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 
 use anyhow::Context;
@@ -64,26 +65,28 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         _ = terminated.changed() => return Ok(()),
     }
     phase.send_replace(Phase::FillingCaches);
-    relay::run(
+    let options = relay::Options {
         client,
-        namespace,
-        args.relay_image,
-        Reader::new(ADMIN_PORT)?,
+        namespace: args.namespace,
+        default_image: args.relay_image,
+        status_reader: Reader::new(ADMIN_PORT)?,
         metrics,
-        move || {
-            phase.send_replace(Phase::Ready);
-            tracing::info!("ready");
-        },
-        wait(terminated),
-    )
-    .await;
+    };
+    let filled = move || {
+        phase.send_replace(Phase::Ready);
+        tracing::info!("ready");
+    };
+    relay::run(options, filled, wait(terminated)).await;
     tracing::info!("stopped");
     server.await?.context("the HTTP server failed")
 }
 
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

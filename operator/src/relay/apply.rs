@@ -161,7 +161,7 @@ impl Applier<'_> {
 
     fn written<K: Resource<DynamicType = ()>>(&self, what: &str, verb: &'static str) {
         self.context.metrics.wrote(&K::kind(&()), verb);
-        tracing::info!(namespace = self.relay.namespace, relay = self.relay.name, verb, what);
+        tracing::info!(namespace = self.relay.namespace, relay = self.relay.name, verb, what, "object written");
     }
 }
 

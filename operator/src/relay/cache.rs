@@ -28,17 +28,18 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Waits until every watch has seen every object once. Before, nothing can be said to be missing.
-    pub async fn filled(&self) {
+    /// Waits until every watch has seen every object once, and says whether that has come about: not when the watches
+    /// have ended. Before, nothing can be said to be missing.
+    pub async fn filled(&self) -> bool {
         let Self { service_accounts, config_maps, services, stateful_sets, pods } = self;
-        // An error means that a watch has ended, and with it the operator.
-        let _ = tokio::join!(
+        tokio::try_join!(
             service_accounts.wait_until_ready(),
             config_maps.wait_until_ready(),
             services.wait_until_ready(),
             stateful_sets.wait_until_ready(),
             pods.wait_until_ready(),
-        );
+        )
+        .is_ok()
     }
 }
 
@@ -69,6 +70,6 @@ where
         .modify(|object: &mut K| object.managed_fields_mut().clear())
         .reflect(writer)
         .touched_objects()
-        .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watch failed"));
+        .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watch failed, and begins anew"));
     (reader, stream)
 }

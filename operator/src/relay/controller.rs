@@ -4,13 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Client, ResourceExt};
 
@@ -25,8 +25,10 @@ use crate::relay_status::Reader;
 const CONCURRENCY: u16 = 32;
 /// Several changes within this time are one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Longest wait of a reconcile for the watches; one that is refused must not hold up the end of the operator.
+const FILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// First and longest pause between two looks for the CRD.
-const CRD_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+const CRD_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// Returns when the API server serves Relays and lets the operator list them. Until then it says what
 /// is missing, instead of crashing.
@@ -36,7 +38,8 @@ pub async fn wait_for_crd(client: &Client, namespace: Option<&str>) {
     let one = ListParams::default().limit(1);
     while let Err(error) = relays.list_metadata(&one).await {
         match &error {
-            kube::Error::Api(status) if status.is_not_found() => {
+            // By its code: the answer for an unknown kind is plain text, without a reason.
+            kube::Error::Api(status) if status.code == 404 => {
                 tracing::warn!("the cluster does not know the kind Relay yet; install its CRD");
             }
             error => tracing::warn!(%error, "Relays cannot be listed"),
@@ -46,44 +49,53 @@ pub async fn wait_for_crd(client: &Client, namespace: Option<&str>) {
     }
 }
 
-/// Reconciles every Relay of `namespace`, or of all namespaces, until `shutdown`, and then finishes what is
-/// under way. `filled` is called when every watch has seen every object once.
+/// What an operator is told at its start.
+pub struct Options {
+    /// The API server.
+    pub client: Client,
+    /// The one namespace to serve; all of them by default.
+    pub namespace: Option<String>,
+    /// Image of relays whose spec names none.
+    pub default_image: String,
+    /// Reads the status documents of relays.
+    pub status_reader: Reader,
+    /// The operator's metrics.
+    pub metrics: Metrics,
+}
+
+/// Reconciles every Relay until `shutdown`, and then finishes what is under way. `filled` is called when every watch
+/// has seen every object once.
 pub async fn run(
-    client: Client,
-    namespace: Option<&str>,
-    default_image: String,
-    status_reader: Reader,
-    metrics: Metrics,
+    options: Options,
     filled: impl FnOnce() + Send + 'static,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
+    let Options { client, namespace, default_image, status_reader, metrics } = options;
+    let namespace = namespace.as_deref();
     let (service_accounts, service_account_events) = watch(&client, namespace);
     let (config_maps, config_map_events) = watch(&client, namespace);
     let (services, service_events) = watch(&client, namespace);
     let (stateful_sets, stateful_set_events) = watch(&client, namespace);
-    let (pods, pod_events) = watch::<Pod>(&client, namespace);
+    let (pods, pod_events) = watch(&client, namespace);
+    let (relays, relay_events) = watch_relays(&client, namespace);
     let cache = Cache { service_accounts, config_maps, services, stateful_sets, pods };
-    let (relays, writer) = reflector::store();
-    let relay_events = watcher(api::<DeserializeGuard<Relay>>(&client, namespace), watcher::Config::default())
-        .default_backoff()
-        .reflect(writer)
-        .applied_objects()
-        // The operator's own writes of status are no reason to look again.
-        .predicate_filter(predicates::generation, PredicateConfig::default())
-        .inspect_err(|error| tracing::warn!(kind = "Relay", %error, "watch failed"));
-
+    let announce = {
+        let cache = cache.clone();
+        async move {
+            if cache.filled().await {
+                filled();
+            }
+            std::future::pending().await
+        }
+    };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), Reporter::from(OPERATOR)),
         client,
-        cache: cache.clone(),
+        cache,
         status_reader,
         default_image,
         metrics,
     });
-    let announce = async move {
-        cache.filled().await;
-        filled();
-    };
     let controller = Controller::for_stream(relay_events, relays)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .owns_stream(service_account_events)
@@ -94,16 +106,39 @@ pub async fn run(
         .graceful_shutdown_on(shutdown)
         .run(reconcile_when_filled, retry, context)
         .for_each(|_| std::future::ready(()));
-    tokio::join!(controller, announce);
+    tokio::select! {
+        () = controller => {}
+        () = announce => {}
+    }
+}
+
+type GuardedRelay = DeserializeGuard<Relay>;
+
+/// A watch of Relays. An object that is none, after a change of the schema, does not stop the others.
+fn watch_relays(
+    client: &Client,
+    namespace: Option<&str>,
+) -> (Store<GuardedRelay>, impl Stream<Item = Result<GuardedRelay, watcher::Error>> + Send + 'static) {
+    let (reader, writer) = reflector::store();
+    let stream = watcher(api::<GuardedRelay>(client, namespace), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        // The operator's own writes of status are no reason to look again.
+        .predicate_filter(predicates::generation, PredicateConfig::default())
+        .inspect_err(|error| tracing::warn!(kind = "Relay", %error, "watch failed, and begins anew"));
+    (reader, stream)
 }
 
 /// A cache that is still being filled would look as if every object were missing.
-async fn reconcile_when_filled(relay: Arc<DeserializeGuard<Relay>>, context: Arc<Context>) -> Result<Action, Error> {
-    context.cache.filled().await;
-    reconcile(relay, context).await
+async fn reconcile_when_filled(relay: Arc<GuardedRelay>, context: Arc<Context>) -> Result<Action, Error> {
+    match tokio::time::timeout(FILL_TIMEOUT, context.cache.filled()).await {
+        Ok(true) => reconcile(relay, context).await,
+        Ok(false) | Err(_) => Err(Error::CacheNotFilled),
+    }
 }
 
-fn retry(relay: Arc<DeserializeGuard<Relay>>, error: &Error, _: Arc<Context>) -> Action {
+fn retry(relay: Arc<GuardedRelay>, error: &Error, _: Arc<Context>) -> Action {
     let namespace = relay.namespace().unwrap_or_default();
     tracing::warn!(%namespace, relay = %relay.name_any(), reason = error.reason(), %error, "reconcile failed");
     match error {
@@ -112,7 +147,7 @@ fn retry(relay: Arc<DeserializeGuard<Relay>>, error: &Error, _: Arc<Context>) ->
     }
 }
 
-fn relay_of_pod(pod: Pod) -> Option<ObjectRef<DeserializeGuard<Relay>>> {
+fn relay_of_pod(pod: Pod) -> Option<ObjectRef<GuardedRelay>> {
     let relay = pod.labels().get(INSTANCE)?;
     Some(ObjectRef::new(relay).within(pod.namespace().as_deref()?))
 }

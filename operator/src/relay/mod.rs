@@ -23,7 +23,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 
 pub use cache::Cache;
-pub use controller::{run, wait_for_crd};
+pub use controller::{Options, run, wait_for_crd};
 pub use names::OPERATOR;
 
 use crate::api::Relay;
@@ -31,8 +31,10 @@ use crate::metrics::Metrics;
 use crate::relay_status::Reader;
 use apply::Applied;
 
-/// How often a relay's status document is read. It is the age of the oldest bad news.
+/// How often the status document of a relay that is ready is read. It is the age of the oldest bad news.
 const OBSERVE_EVERY: Duration = Duration::from_secs(15);
+/// The same for a relay that is not ready yet, so that good news are young.
+const OBSERVE_UNREADY_EVERY: Duration = Duration::from_secs(5);
 /// How long after an error a relay is looked at again; the API server gets no more than 2 tries a minute.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -58,8 +60,11 @@ pub enum Error {
     /// The object is not a Relay of this version.
     #[error("the Relay cannot be read: {0}")]
     Undecodable(String),
+    /// The watches have not seen every object yet.
+    #[error("the watches have not seen every object yet; the log says which of them fails")]
+    CacheNotFilled,
     /// An object could not be read.
-    #[error("{what} cannot be read: {source}")]
+    #[error("{what} cannot be read: {}", api_message(source))]
     Read {
         /// Kind and name.
         what: String,
@@ -100,6 +105,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Undecodable(_) => "Undecodable",
+            Self::CacheNotFilled => "CacheNotFilled",
             Self::Read { .. } => "ReadFailed",
             Self::Apply { .. } => "ApplyFailed",
             Self::Foreign { .. } => "NameTaken",
@@ -150,6 +156,6 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     } else {
         apply::apply(context, &valid, build::build(&valid)?).await
     };
-    report::report(context, relay, &valid, &world, &applied).await?;
-    applied.map(|_| Action::requeue(OBSERVE_EVERY))
+    let ready = report::report(context, relay, &valid, &world, &applied).await?;
+    applied.map(|_| Action::requeue(if ready { OBSERVE_EVERY } else { OBSERVE_UNREADY_EVERY }))
 }

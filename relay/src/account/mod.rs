@@ -67,11 +67,6 @@ impl Accounts {
         }
         Ok(page)
     }
-
-    /// About how many accounts there are; exact after a compaction.
-    pub fn estimated_count(&self) -> u64 {
-        self.store.estimated_rows(Column::Account)
-    }
 }
 
 fn decode(did: &str, row: &[u8]) -> Result<Account, AccountError> {

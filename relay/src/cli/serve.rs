@@ -1,5 +1,6 @@
 //! `relay serve`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +26,8 @@ pub struct Serve {
 impl Serve {
     /// Runs until SIGTERM or SIGINT; the exit code tells whether it ended well.
     pub fn run(self) -> ExitCode {
-        tracing_subscriber::fmt().with_env_filter(self.log).with_writer(std::io::stderr).init();
+        let is_terminal = std::io::stderr().is_terminal();
+        tracing_subscriber::fmt().with_env_filter(self.log).with_writer(std::io::stderr).with_ansi(is_terminal).init();
         match configure(self.config, self.settings).map_err(anyhow::Error::from).and_then(serve) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

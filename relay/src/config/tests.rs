@@ -128,3 +128,14 @@ fn sizes_and_durations_are_read_as_people_write_them() {
         assert!(text.parse::<Span>().is_err() && text.parse::<Bytes>().is_err(), "{text:?}");
     }
 }
+
+#[test]
+fn every_setting_is_in_the_reference() {
+    let reference = include_str!("../../../docs/reference/configuration.md");
+    let command = <Line as clap::CommandFactory>::command();
+    for argument in command.get_arguments().filter(|argument| argument.get_id() != "help") {
+        let flag = format!("`--{}", argument.get_long().unwrap());
+        let variable = argument.get_env().unwrap().to_str().unwrap();
+        assert!(reference.contains(&flag) && reference.contains(variable), "docs/reference/configuration.md: {flag}");
+    }
+}

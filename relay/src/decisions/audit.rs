@@ -23,9 +23,9 @@ pub struct AuditRow {
     pub at_ms: i64,
     /// Who.
     pub actor: String,
-    /// What: `add_host`, `set_host_status`, `set_host_limits`, `ban_domain`, `unban_domain`, `take_down`, `restore`.
+    /// What: `add_host`, `set_host_status`, `set_host_limits`, `ban_domain`, `unban_domain`.
     pub action: String,
-    /// On what: a hostname, a domain or a DID.
+    /// On what: a hostname or a domain.
     pub subject: String,
     /// How, as people read it.
     pub detail: Option<String>,

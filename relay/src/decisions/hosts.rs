@@ -77,12 +77,9 @@ pub struct OwnLimits {
 impl OwnLimits {
     /// The limits in force, where those of the configuration are known.
     pub fn or(self, configured: HostLimits) -> HostLimits {
-        HostLimits {
-            accounts: self.accounts.map_or(configured.accounts, |limit| (limit > 0).then_some(limit)),
-            events_per_second: self
-                .events_per_second
-                .map_or(configured.events_per_second, |limit| (limit > 0).then_some(limit)),
-        }
+        let accounts = self.accounts.or(configured.accounts).filter(|limit| *limit > 0);
+        let events_per_second = self.events_per_second.or(configured.events_per_second).filter(|limit| *limit > 0);
+        HostLimits { accounts, events_per_second }
     }
 }
 
@@ -90,16 +87,6 @@ impl Decisions {
     /// All hosts, oldest first.
     pub async fn hosts(&self) -> Result<Vec<HostRow>, Error> {
         let rows = sqlx::query("SELECT * FROM hosts ORDER BY id").fetch_all(&self.pool).await?;
-        rows.iter().map(read).collect()
-    }
-
-    /// Up to `limit` hosts with an id above `after`, oldest first.
-    pub async fn hosts_page(&self, after: u32, limit: u32) -> Result<Vec<HostRow>, Error> {
-        let rows = sqlx::query("SELECT * FROM hosts WHERE id > $1 ORDER BY id LIMIT $2")
-            .bind(i64::from(after))
-            .bind(i64::from(limit))
-            .fetch_all(&self.pool)
-            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -126,16 +113,17 @@ impl Decisions {
             .bind(now_ms())
             .execute(&mut *transaction)
             .await?;
-        if inserted.rows_affected() == 1 {
+        let is_new = inserted.rows_affected() == 1;
+        if is_new {
             audit::record(&mut transaction, by, "add_host", hostname, None).await?;
         }
         let row = sqlx::query("SELECT * FROM hosts WHERE hostname = $1").bind(hostname);
         let host = read(&row.fetch_one(&mut *transaction).await?)?;
         // Had somebody else added it meanwhile, the id goes back.
-        if inserted.rows_affected() == 1 {
-            transaction.commit().await?
+        if is_new {
+            transaction.commit().await?;
         } else {
-            transaction.rollback().await?
+            transaction.rollback().await?;
         }
         Ok(host)
     }

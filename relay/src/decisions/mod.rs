@@ -1,4 +1,4 @@
-//! What people decide: hosts and their limits, banned domains, takedowns, and who decided it.
+//! What people decide: hosts and their limits, banned domains, and who decided it.
 //!
 //! It lives in SQL, SQLite by default and PostgreSQL by URL, with one schema and one set of queries for both. Nothing
 //! here is on the path of an event: there are some tens of statements a second at most.
@@ -7,14 +7,12 @@ mod audit;
 mod domains;
 mod hosts;
 mod open;
-mod takedowns;
 #[cfg(test)]
 mod tests;
 
 pub use audit::{Actor, AuditRow};
 pub use hosts::{HostRow, HostStatus, OwnLimits};
 pub use open::OpenError;
-pub use takedowns::Takedown;
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Decode, Row, Transaction, Type};

@@ -1,10 +1,12 @@
 //! One consumer: its cursor, what it is being sent, and when it is cut.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::select;
 use tokio::sync::watch;
@@ -40,15 +42,15 @@ pub(super) struct Consumer {
     /// Seq of the last event wholly written; 0 before the first if the consumer wants the whole window.
     cursor: u64,
     outgoing: Outgoing,
-    /// Empty; kept for its capacity.
+    /// Empty between reads of the ring; kept for its capacity.
     batch: Vec<Event>,
     reading: Option<Reading>,
     /// Where the last chunk of the log ended, if `cursor` is or will be there.
     position: Option<Cursor>,
     /// Held while `outgoing` holds a chunk of the log.
     turn: Option<Turn>,
-    /// When `outgoing` was filled.
-    filled_at: Instant,
+    /// When `outgoing` was filled with a batch, unless that was given back.
+    filled_at: Option<Instant>,
     /// When the socket last took something that was waiting, or something began to wait.
     active_at: Instant,
     /// When a ping was sent that has no answer yet.
@@ -109,7 +111,7 @@ impl Consumer {
             reading: None,
             position: None,
             turn: None,
-            filled_at: now,
+            filled_at: None,
             active_at: now,
             pinged_at: None,
             client_frames: 0,
@@ -129,7 +131,7 @@ impl Consumer {
         &mut self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
         cursor: Option<u64>,
-    ) -> Result<std::convert::Infallible, Ended> {
+    ) -> Result<Infallible, Ended> {
         let (read, mut write) = tokio::io::split(stream);
         let mut input = ClientFrames::new(read);
         let mut wake = self.firehose.wake.clone();
@@ -185,7 +187,8 @@ impl Consumer {
             Found::Events => {
                 self.position = None;
                 self.registration.entry.note_state(ConsumerState::Live);
-                self.fill();
+                self.outgoing.push_events(self.batch.drain(..));
+                self.note_filled();
             }
             Found::UpToDate | Found::Behind { .. } if is_draining => self.close_for_drain(),
             Found::UpToDate => self.registration.entry.note_state(ConsumerState::Live),
@@ -198,11 +201,9 @@ impl Consumer {
         }
     }
 
-    /// Moves the batch to `outgoing`.
-    fn fill(&mut self) {
-        self.outgoing.push_events(self.batch.drain(..));
-        self.filled_at = Instant::now();
-        self.active_at = self.filled_at;
+    fn note_filled(&mut self) {
+        self.active_at = Instant::now();
+        self.filled_at = Some(self.active_at);
     }
 
     fn on_chunk(&mut self, chunk: Result<Chunk, ReplayError>) {
@@ -211,10 +212,10 @@ impl Consumer {
             Ok(Chunk { events, floor, .. }) if events.is_empty() => self.cursor = self.cursor.max(floor),
             Ok(Chunk { events, next, turn, .. }) => {
                 add(&self.firehose.stats.events_replayed, events.len() as u64);
-                self.batch = events;
+                self.outgoing.push_events(events.into_iter());
                 self.position = Some(next);
                 self.turn = Some(turn);
-                self.fill();
+                self.note_filled();
             }
             Err(ReplayError::Outrun) => {
                 let message = "the events after your cursor have left the replay window";
@@ -254,10 +255,17 @@ impl Consumer {
             _ if is_open && self.client_frames > CLIENT_FRAMES_PER_TICK_MAX => {
                 self.close(Disconnect::Protocol, CloseCode::Policy, "too many frames; this stream takes none");
             }
-            Ok(ClientFrame::Ping(payload)) if is_open => self.outgoing.push_heartbeat(ws::pong(&payload)),
+            Ok(ClientFrame::Ping(payload)) if is_open => self.send_heartbeat(ws::pong(&payload)),
             _ => {}
         }
         Ok(())
+    }
+
+    fn send_heartbeat(&mut self, wire: Bytes) {
+        if self.outgoing.is_empty() {
+            self.active_at = Instant::now();
+        }
+        self.outgoing.push_heartbeat(wire);
     }
 
     /// The client's close frame either answers ours or is answered.
@@ -299,7 +307,7 @@ impl Consumer {
             Some(at) if now >= at + limits.pong_timeout => return Err(Ended(Disconnect::PingTimeout)),
             None if now >= self.active_at + limits.ping_interval => {
                 self.pinged_at = Some(now);
-                self.outgoing.push_heartbeat(ws::ping());
+                self.send_heartbeat(ws::ping());
             }
             _ => {}
         }
@@ -314,7 +322,8 @@ impl Consumer {
             let message =
                 format!("nothing was taken for {} s; reconnect with your last cursor", stall_timeout.as_secs());
             self.fail(Disconnect::TooSlow, "ConsumerTooSlow", &message);
-        } else if now >= self.filled_at + BATCH_HOLD_MAX {
+        } else if self.filled_at.is_some_and(|at| now >= at + BATCH_HOLD_MAX) {
+            self.filled_at = None;
             self.outgoing.keep_first();
             self.position = None;
             self.turn = None;
@@ -340,7 +349,7 @@ impl Consumer {
     }
 
     /// Finishes the frame that was begun, sends `close_frame`, and ends.
-    fn end_with(&mut self, reason: Disconnect, close_frame: bytes::Bytes) {
+    fn end_with(&mut self, reason: Disconnect, close_frame: Bytes) {
         self.reading = None;
         self.position = None;
         self.turn = None;

@@ -174,7 +174,7 @@ impl Entry {
         add(&self.bytes_sent, progress.bytes as u64);
     }
 
-    fn info(&self) -> ConsumerInfo {
+    pub fn info(&self) -> ConsumerInfo {
         ConsumerInfo {
             id: self.id,
             address: self.address,

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use crate::log::{self, Cursor, Event, Reader};
 
 /// Bytes that one read of the log asks for: large enough that the read costs little per event.
-const CHUNK_BYTES: usize = 256 << 10;
+pub const REPLAY_CHUNK_BYTES: usize = 256 << 10;
 
 /// Longest time that a consumer may take to write a batch before it gives the rest back, so that consumers with slow
 /// connections do not keep the turns, and the memory, from others.
@@ -48,8 +48,9 @@ pub(super) enum ReplayError {
 }
 
 impl Turns {
+    /// `count` turns, at least one.
     pub fn new(count: usize) -> Turns {
-        Turns(Arc::new(Semaphore::new(count)))
+        Turns(Arc::new(Semaphore::new(count.max(1))))
     }
 
     /// Waits for a turn, then reads the events after seq `after` (0: all) from a log that holds every event up to
@@ -67,7 +68,7 @@ impl Turns {
             spawn_blocking(move || {
                 let mut next = position.unwrap_or_else(|| reader.cursor(after));
                 let mut events = Vec::new();
-                let result = next.read(CHUNK_BYTES, &mut events);
+                let result = next.read(REPLAY_CHUNK_BYTES, &mut events);
                 if events.is_empty() {
                     result?; // an error behind good events comes again with the next chunk
                 }

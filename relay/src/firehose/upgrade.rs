@@ -11,6 +11,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::json;
@@ -41,16 +42,7 @@ pub(super) async fn subscribe_repos(
 ) -> Response {
     match accept(&firehose, peer, params, &request) {
         Ok((accept_key, cursor, registration)) => {
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::spawn(async move {
-                let end = match upgrade.await {
-                    Ok(stream) => {
-                        Consumer::new(Arc::clone(&firehose), registration).run(TokioIo::new(stream), cursor).await
-                    }
-                    Err(_) => Disconnect::Protocol,
-                };
-                firehose.stats.count_disconnect(end);
-            });
+            tokio::spawn(serve(firehose, registration, hyper::upgrade::on(&mut request), cursor));
             let headers =
                 [(CONNECTION, "Upgrade"), (UPGRADE, "websocket"), (SEC_WEBSOCKET_ACCEPT, accept_key.as_str())];
             (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
@@ -62,6 +54,18 @@ pub(super) async fn subscribe_repos(
             refusal.into_response()
         }
     }
+}
+
+/// A consumer's life after the handshake.
+async fn serve(firehose: Arc<Firehose>, registration: Registration, upgrade: OnUpgrade, cursor: Option<u64>) {
+    let entry = Arc::clone(&registration.entry);
+    tracing::debug!(consumer = ?entry.info(), cursor, "a consumer connects");
+    let end = match upgrade.await {
+        Ok(stream) => Consumer::new(Arc::clone(&firehose), registration).run(TokioIo::new(stream), cursor).await,
+        Err(_) => Disconnect::Protocol,
+    };
+    firehose.stats.count_disconnect(end);
+    tracing::debug!(consumer = ?entry.info(), reason = end.label(), "a consumer is gone");
 }
 
 /// Checks the request from the cheap to the costly; a place is taken last.

@@ -126,7 +126,7 @@ impl Connection {
     async fn ended(&mut self, end: End) -> Option<Duration> {
         let host = &self.host;
         tracing::debug!(host = %host.name, %end, "stream ended");
-        host.set_last_error(Some(end.to_string()));
+        self.context.failed(host, end.to_string()).await;
         match end {
             End::Relay => {
                 self.context.set_status(host, HostStatus::Banned).await;

@@ -111,6 +111,14 @@ impl HostsContext {
         })
     }
 
+    /// Notes why the host could not be read.
+    pub(super) async fn failed(&self, host: &Host, error: String) {
+        if let Err(failure) = self.decisions.record_failure(host.id, &error).await {
+            tracing::warn!(host = %host.name, error = %failure, "host failure not stored");
+        }
+        host.set_last_error(Some(error));
+    }
+
     /// Notes what the host's own behaviour has made of it, here and in the decisions.
     pub(super) async fn set_status(&self, host: &Host, status: HostStatus) {
         if host.status() == status {
@@ -212,6 +220,22 @@ impl Hosts {
         Ok(())
     }
 
+    /// Takes no host of a domain any more, and bans those that are here; says whether the domain was not banned yet.
+    pub async fn ban_domain(&self, domain: &str) -> Result<bool, decisions::Error> {
+        let is_new = self.context.decisions.ban_domain(domain, ADMIN).await?;
+        for host in self.all() {
+            if self.context.decisions.banned_domain_of(host.name.as_str()).await?.is_some() {
+                self.set_banned(&host, true).await?;
+            }
+        }
+        Ok(is_new)
+    }
+
+    /// Takes hosts of a domain again; those that are here stay banned until somebody says otherwise.
+    pub async fn unban_domain(&self, domain: &str) -> Result<bool, decisions::Error> {
+        self.context.decisions.unban_domain(domain, ADMIN).await
+    }
+
     /// Gives one host limits of its own.
     pub async fn set_limits(&self, host: &Host, limits: OwnLimits) -> Result<(), decisions::Error> {
         self.context.decisions.set_host_limits(host.id, limits, ADMIN).await?;
@@ -248,7 +272,9 @@ impl Hosts {
 
     fn host(&self, row: &HostRow, name: HostName, progress: Progress, accounts: u64) -> Host {
         let limits = row.limits.or(self.config.limits_of(name.as_str()));
-        Host::new(row.id, name, limits, row.status, progress, accounts)
+        let host = Host::new(row.id, name, limits, row.status, progress, accounts);
+        host.set_last_error(row.last_error.clone());
+        host
     }
 
     fn insert(&self, host: Host) -> Arc<Host> {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::xrpc::{Crawl, crawl};
 use super::{App, answer, auth};
-use crate::decisions::OwnLimits;
+use crate::decisions::{self, OwnLimits};
 use crate::firehose::ConsumerState;
 use crate::host::{Host, Named};
 
@@ -31,6 +31,10 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/admin/pds/block", post(block))
         .route("/admin/pds/unblock", post(unblock))
         .route("/admin/pds/changeLimits", post(change_limits))
+        .route("/admin/subs/listDomainBans", get(domain_bans))
+        .route("/admin/subs/banDomain", post(ban_domain))
+        .route("/admin/subs/unbanDomain", post(unban_domain))
+        .route("/admin/audit", get(audit))
         .route_layer(middleware::from_fn_with_state(Arc::clone(app), auth::require_token))
 }
 
@@ -136,6 +140,72 @@ async fn change_limits(State(app): State<Arc<App>>, body: Result<Json<ChangeLimi
         Ok(()) => Json(host_json(&host)).into_response(),
         Err(failure) => answer::internal(failure),
     }
+}
+
+async fn domain_bans(State(app): State<Arc<App>>) -> Response {
+    match app.decisions.banned_domains().await {
+        Ok(domains) => Json(json!({ "banned_domains": domains })).into_response(),
+        Err(failure) => answer::internal(failure),
+    }
+}
+
+#[derive(Deserialize)]
+struct ByDomain {
+    #[serde(alias = "Domain")]
+    domain: String,
+}
+
+async fn ban_domain(State(app): State<Arc<App>>, body: Result<Json<ByDomain>, JsonRejection>) -> Response {
+    match body {
+        Ok(Json(ByDomain { domain })) => domain_changed(app.hosts.ban_domain(&domain).await),
+        Err(rejection) => answer::bad_request(rejection),
+    }
+}
+
+async fn unban_domain(State(app): State<Arc<App>>, body: Result<Json<ByDomain>, JsonRejection>) -> Response {
+    match body {
+        Ok(Json(ByDomain { domain })) => domain_changed(app.hosts.unban_domain(&domain).await),
+        Err(rejection) => answer::bad_request(rejection),
+    }
+}
+
+fn domain_changed(changed: Result<bool, decisions::Error>) -> Response {
+    match changed {
+        Ok(changed) => Json(json!({ "changed": changed })).into_response(),
+        Err(error @ decisions::Error::Domain(_)) => answer::bad_request(error),
+        Err(failure) => answer::internal(failure),
+    }
+}
+
+/// A page of the audit: the rows before the one with this id, newest first.
+#[derive(Deserialize)]
+struct AuditPage {
+    before: Option<u64>,
+}
+
+/// Rows in one page of the audit.
+const AUDIT_PAGE: u32 = 200;
+
+async fn audit(State(app): State<Arc<App>>, query: Result<Query<AuditPage>, QueryRejection>) -> Response {
+    let Query(AuditPage { before }) = match query {
+        Ok(query) => query,
+        Err(rejection) => return answer::bad_request(rejection),
+    };
+    let rows = match app.decisions.audit(before, AUDIT_PAGE).await {
+        Ok(rows) => rows,
+        Err(failure) => return answer::internal(failure),
+    };
+    let rows = rows.iter().map(|row| {
+        json!({
+            "id": row.id,
+            "at_ms": row.at_ms,
+            "actor": row.actor,
+            "action": row.action,
+            "subject": row.subject,
+            "detail": row.detail,
+        })
+    });
+    Json(rows.collect::<Vec<Value>>()).into_response()
 }
 
 fn unknown_host() -> Response {

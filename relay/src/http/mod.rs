@@ -17,6 +17,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
 use crate::account::Accounts;
+use crate::decisions::Decisions;
 use crate::firehose::Firehose;
 use crate::host::Hosts;
 use crate::identity::Resolver;
@@ -35,6 +36,8 @@ pub struct App {
     pub accounts: Accounts,
     /// Identities.
     pub resolver: Arc<Resolver>,
+    /// What people have decided.
+    pub decisions: Decisions,
     /// Says how the relay is.
     pub reporter: Arc<Reporter>,
     /// Tokens of the admin API.

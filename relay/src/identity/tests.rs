@@ -24,14 +24,9 @@ struct Rig {
     lifetimes: Lifetimes,
 }
 
-/// As by default, but for a request that hangs: tests do not wait for that long.
-fn lifetimes() -> Lifetimes {
-    Lifetimes { request_max: Duration::from_millis(500), ..Lifetimes::default() }
-}
-
 impl Rig {
     async fn new() -> Rig {
-        Rig::with(lifetimes(), true).await
+        Rig::with(Lifetimes::default(), true).await
     }
 
     async fn with(lifetimes: Lifetimes, allow_insecure: bool) -> Rig {
@@ -41,13 +36,15 @@ impl Rig {
         Rig { server, resolver, folder, lifetimes }
     }
 
-    /// The same after a restart of the relay.
-    fn restarted(self) -> Rig {
-        let Rig { server, resolver, folder, lifetimes } = self;
-        assert_eq!(Arc::strong_count(&resolver), 1, "no request is under way");
-        drop(resolver);
-        let resolver = self::resolver(folder.path(), &server, lifetimes, true);
-        Rig { server, resolver, folder, lifetimes }
+    /// The same after a `kill -9`: with the files as they are at this moment.
+    fn killed_and_restarted(&self) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(self.folder.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        let resolver = resolver(folder.path(), &self.server, self.lifetimes, true);
+        Rig { server: self.server.clone(), resolver, folder, lifetimes: self.lifetimes }
     }
 
     async fn cached(&self, did: &Did) -> Landing {
@@ -127,8 +124,9 @@ async fn a_certain_absence_is_remembered() {
 
 #[tokio::test]
 async fn a_failure_is_no_absence() {
+    type IsExpected = fn(&Transient) -> bool;
     let large = format!("{{\"id\": \"{}\"}}", "x".repeat(100_000));
-    let cases: [(&str, Behaviour, fn(&Transient) -> bool); 9] = [
+    let cases: [(&str, Behaviour, IsExpected); 9] = [
         ("500", Behaviour::Refuse(StatusCode::INTERNAL_SERVER_ERROR), |error| {
             matches!(error, Transient::Refused { status: 500, retry_after: None, .. })
         }),
@@ -145,8 +143,9 @@ async fn a_failure_is_no_absence() {
         ("another's document", document(&plc(9), PDS), |error| matches!(error, Transient::Malformed { .. })),
         ("too large", Behaviour::Answer(large), |error| matches!(error, Transient::Malformed { .. })),
     ];
+    let lifetimes = Lifetimes { request_max: Duration::from_secs(1), ..Lifetimes::default() };
     for (name, behaviour, is_expected) in cases {
-        let rig = Rig::new().await;
+        let rig = Rig::with(lifetimes, true).await;
         let did = plc(0);
         rig.server.set(&did, behaviour);
         let error = rig.cached(&did).await.unwrap_err();
@@ -215,7 +214,7 @@ async fn a_request_reaches_its_end_without_its_caller() {
     let rig = Rig::new().await;
     let did = plc(0);
     let text = document_json(&did, PDS).to_string();
-    rig.server.set(&did, Behaviour::Slow(Duration::from_millis(100), text));
+    rig.server.set(&did, Behaviour::Slow(Duration::from_millis(500), text));
     let impatient = tokio::time::timeout(Duration::from_millis(20), rig.cached(&did)).await;
     assert!(impatient.is_err(), "the caller went");
     assert_eq!(host_of(&rig.cached(&did).await), Some("pds.example.com"));
@@ -223,7 +222,7 @@ async fn a_request_reaches_its_end_without_its_caller() {
 }
 
 #[tokio::test]
-async fn what_is_known_survives_a_restart() {
+async fn what_is_known_survives_a_kill() {
     let rig = Rig::new().await;
     let [known, gone, purged] = [plc(0), plc(1), plc(2)];
     for did in [&known, &gone, &purged] {
@@ -234,7 +233,7 @@ async fn what_is_known_survives_a_restart() {
     assert_eq!(rig.forced(&gone).await, Ok(None));
     rig.resolver.purge(&purged);
 
-    let rig = rig.restarted();
+    let rig = rig.killed_and_restarted();
     let Lookup::Known(identity) = rig.resolver.get(&known) else { panic!("the identity is forgotten") };
     assert!(identity.is_working());
     assert_eq!(host_of(&rig.cached(&known).await), Some("pds.example.com"));
@@ -271,7 +270,7 @@ async fn an_old_identity_is_used_while_it_cannot_be_refreshed() {
 
 #[tokio::test]
 async fn an_identity_that_does_not_work_is_soon_asked_for_again() {
-    let rig = Rig::with(Lifetimes { absent: Duration::from_millis(50), ..lifetimes() }, true).await;
+    let rig = Rig::with(Lifetimes { absent: Duration::from_millis(50), ..Lifetimes::default() }, true).await;
     let did = plc(0);
     rig.server.set(&did, Behaviour::Answer(format!("{{\"id\": \"{did}\"}}")));
     assert!(!rig.cached(&did).await.unwrap().unwrap().is_working());
@@ -282,7 +281,7 @@ async fn an_identity_that_does_not_work_is_soon_asked_for_again() {
 
 #[tokio::test]
 async fn bad_signatures_do_not_become_load_on_the_directory() {
-    let rig = Rig::new().await;
+    let rig = Rig::with(Lifetimes { refresh_interval: NEVER, ..Lifetimes::default() }, true).await;
     let did = plc(0);
     rig.server.set(&did, document(&did, PDS));
     rig.cached(&did).await.unwrap();
@@ -311,7 +310,7 @@ async fn a_refresh_that_failed_does_not_count() {
 #[tokio::test]
 async fn announced_changes_are_seen_and_limited() {
     let interval = Duration::from_millis(300);
-    let rig = Rig::with(Lifetimes { refresh_interval: interval, refresh_burst: 1, ..lifetimes() }, true).await;
+    let rig = Rig::with(Lifetimes { refresh_interval: interval, refresh_burst: 1, ..Lifetimes::default() }, true).await;
     let did = plc(0);
     let started = Instant::now();
     for number in 0..3 {
@@ -393,7 +392,7 @@ async fn a_did_web_is_asked_for_at_its_host() {
 
 #[tokio::test]
 async fn a_did_web_does_not_lead_into_the_network_of_the_relay() {
-    let rig = Rig::with(lifetimes(), false).await;
+    let rig = Rig::with(Lifetimes::default(), false).await;
     let local = Did::parse(&format!("did:web:localhost%3A{}", rig.server.port)).unwrap();
     rig.server.set(&local, document(&local, PDS));
     assert_eq!(rig.cached(&local).await, Ok(None), "there is no localhost on the network");
@@ -428,14 +427,15 @@ fn a_wrong_set_up_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let mut create = rocksdb::Options::default();
     create.create_if_missing(true);
-    let database = Arc::new(DB::open(&create, folder.path()).unwrap());
+    create.create_missing_column_families(true);
+    let database = Arc::new(DB::open_cf(&create, folder.path(), [COLUMN]).unwrap());
     let make = |plc_url: &str, column| {
         let database = Arc::clone(&database);
         let options = Options { plc_url: plc_url.to_owned(), allow_insecure: false, database, column, memory_bytes: 0 };
         Resolver::new(options).err().map(|error| error.to_string())
     };
     assert_eq!(make("http://localhost", "none").as_deref(), Some("the derived store has no column \"none\""));
-    let message = make("plc.example.com", "default").unwrap();
+    let message = make("plc.example.com", COLUMN).unwrap();
     assert!(message.contains("write one like https://plc.directory"), "{message}");
-    assert_eq!(make("http://localhost", "default"), None);
+    assert_eq!(make("http://localhost", COLUMN), None);
 }

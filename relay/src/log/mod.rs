@@ -32,7 +32,7 @@
 //! | 8 | time_ms | when the relay took the event, in milliseconds since 1970 |
 //! | 8 | upstream_seq | seq under which the host sent it |
 //! | 4 | host | id of the host |
-//! | 4 | unsynced | how many of the records just before this one were not yet synced when it was written |
+//! | 4 | unsynced | how many records just before this one may not have been synced when it was written |
 //! | 1 | kind | 1 commit, 2 sync, 3 identity, 4 account |
 //! | 16 | account | [`AccountTag`] |
 //! | len | wire | the server's WebSocket frame around the CBOR frame, as sent to every consumer |
@@ -172,7 +172,9 @@ pub struct Event {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused. After a failed commit the same commit can be tried again.
-    #[error("event log: cannot {action} {}: {source}; check space and permissions of the data directory", path.display())]
+    #[error(
+        "event log: cannot {action} {}: {source}; check space and permissions of the data directory", path.display()
+    )]
     Io {
         /// What was tried.
         action: &'static str,

@@ -105,8 +105,8 @@ impl Reader {
         self.shared.segments().len()
     }
 
-    /// A cursor at the first event whose seq is greater than `after`, or at the oldest when the log no longer reaches back
-    /// that far: compare with [`Reader::first_seq`] to tell.
+    /// A cursor at the first event whose seq is greater than `after`, or at the oldest when the log no longer reaches
+    /// back that far: compare with [`Reader::first_seq`] to tell.
     pub fn cursor(&self, after: u64) -> Cursor {
         Cursor { shared: Arc::clone(&self.shared), next_seq: after.saturating_add(1), walk: None }
     }
@@ -123,14 +123,15 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Appends the next events to `out`: at most about `max_bytes` of them (64 KiB to 1 MiB are used), at least one unless
-    /// the cursor has reached the last committed event.
+    /// Appends the next events to `out`: at most about `max_bytes` of them (64 KiB to 1 MiB are used), at least one
+    /// unless the cursor has reached the last committed event.
     ///
     /// A segment that retention removes meanwhile is read to its end.
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] or [`Error::Io`], after all events before the bad one have been read. Calling again tries again.
+    /// [`Error::Damaged`] or [`Error::Io`], after all events before the bad one have been read, and again with every
+    /// further call.
     pub fn read(&mut self, max_bytes: usize, out: &mut Vec<Event>) -> Result<(), Error> {
         let block_bytes = max_bytes.clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
         let before = out.len();

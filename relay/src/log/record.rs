@@ -2,8 +2,8 @@
 
 use super::{AccountTag, Header, Kind};
 
-/// Greatest size of an event's wire form, in bytes: above every frame that a host may send (5 MB, protocol 11), with room
-/// for what the relay adds.
+/// Greatest size of an event's wire form, in bytes: above every frame that a host may send (5 MB, protocol 11), with
+/// room for what the relay adds.
 pub const MAX_WIRE_BYTES: usize = 8 << 20;
 
 /// Size of a record without its wire bytes.
@@ -44,7 +44,7 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     pub header: Header,
-    /// How many of the records just before this one were not yet synced when it was written.
+    /// How many records just before this one may not have been synced when it was written.
     pub unsynced: u32,
     wire_len: usize,
     wire_crc: u32,

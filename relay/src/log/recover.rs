@@ -132,8 +132,8 @@ fn scan(segment: &Arc<Segment>, synced_seq: u64, indexes: &mut Indexes) -> Resul
 
 /// Whether any record after the bad one at which `walk` stands says that the bad one had been synced before.
 ///
-/// Where it starts is unknown, so it is looked for at every byte. Its header checksum suffices: it is seeded with the salt, so
-/// nobody outside can have put it into a frame.
+/// Where it starts is unknown, so it is looked for at every byte. Its header checksum suffices: it is seeded with the
+/// salt, so nobody outside can have put it into a frame.
 fn is_known_synced(walk: &Walk, end: u64) -> Result<bool, Error> {
     let mut offset = walk.offset() + 1;
     while offset < end {

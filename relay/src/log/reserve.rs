@@ -2,8 +2,9 @@
 //! events that were sent are lost.
 //!
 //! Under [`Durability::Sync`](super::Durability::Sync) the log itself says which seqs are taken. Under
-//! [`Durability::Os`](super::Durability::Os) the disk may not have its end when the machine crashes; so the file is kept ahead
-//! of every seq in use, and a start after a crash continues from there. A clean shutdown sets it to the true next seq.
+//! [`Durability::Os`](super::Durability::Os) the disk may lack its end when the machine crashes; so the file is kept
+//! ahead of every seq in use, and a start after a crash continues from there. A clean shutdown sets it to the true next
+//! seq.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -13,8 +14,8 @@ use super::folder::Folder;
 use super::{Error, MAX_SEQ};
 
 /// How far ahead of the seqs in use the reservation is put, and so how many seqs an unclean start under
-/// [`Durability::Os`](super::Durability::Os) skips at most. One small write to the disk for every ten million events costs
-/// nothing, and 2^53 seqs allow nine hundred million such starts.
+/// [`Durability::Os`](super::Durability::Os) skips at most. One small write to the disk for every ten million events
+/// costs nothing, and 2^53 seqs allow nine hundred million such starts.
 pub const SEQ_RESERVE: u64 = 10_000_000;
 
 /// The reservation as it is on disk.

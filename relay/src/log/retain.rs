@@ -26,7 +26,8 @@ pub struct Removed {
 }
 
 impl Log {
-    /// Removes the oldest segments, as far as `retention` lets them go. A segment goes as a whole, when its newest event may.
+    /// Removes the oldest segments, as far as `retention` lets them go: a segment goes as a whole, when its newest
+    /// event may.
     ///
     /// Cursors that read a removed segment read it to its end.
     ///

@@ -35,7 +35,7 @@ pub struct Log {
     buffer: Vec<u8>,
     /// Their headers, each with the end of its record in the buffer.
     pending: Vec<(Header, usize)>,
-    /// Records appended since the last sync.
+    /// Records appended since the last commit that synced.
     unsynced: u32,
 }
 
@@ -133,8 +133,8 @@ impl Log {
     /// # Errors
     ///
     /// [`Error::Io`], for instance of a full disk. Nothing of the commit is visible then, and nothing of it is lost: it
-    /// can be tried again, with more events appended or without. After a failed sync the next try writes it anew, into a
-    /// new segment.
+    /// can be tried again, with more events appended or without. After a failed sync the next try writes it anew, into
+    /// a new segment.
     pub fn commit(&mut self) -> Result<Vec<Event>, Error> {
         let Some(&(first, _)) = self.pending.first() else { return Ok(Vec::new()) };
         if self.options.durability == Durability::Os {
@@ -171,7 +171,6 @@ impl Log {
             active.finish()?;
             active.segment.seal(self.previous.last_seq);
             self.active = None;
-            self.unsynced = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
         }
         Ok(())
     }

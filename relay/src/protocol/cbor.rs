@@ -148,8 +148,7 @@ impl<'a> Reader<'a> {
     /// Reads a link to a blessed CID.
     #[inline]
     pub fn cid(&mut self) -> Result<Cid, CborError> {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let digest = rest.strip_prefix(&LINK_PREFIX).ok_or(self.error(Problem::Link))?;
+        let digest = self.rest().strip_prefix(&LINK_PREFIX).ok_or(self.error(Problem::Link))?;
         let digest = digest.first_chunk().ok_or(self.error(Problem::Truncated))?;
         self.position += LINK_PREFIX.len() + digest.len();
         Ok(Cid::from_digest(*digest))
@@ -194,6 +193,17 @@ impl<'a> Reader<'a> {
             field(self, key)?;
         }
         Ok(())
+    }
+
+    /// Passes over these bytes if they are next: the fixed parts of an encoding, which need no decoding. Returns whether
+    /// they were.
+    #[inline]
+    pub fn skip_exact(&mut self, encoded: &[u8]) -> bool {
+        let is_next = self.rest().starts_with(encoded);
+        if is_next {
+            self.position += encoded.len();
+        }
+        is_next
     }
 
     /// Passes over one value of the data model, whatever it is.
@@ -285,13 +295,12 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn peek(&self) -> Result<u8, CborError> {
-        self.bytes.get(self.position).copied().ok_or(self.error(Problem::Truncated))
+        self.rest().first().copied().ok_or(self.error(Problem::Truncated))
     }
 
     #[inline]
     fn chunk<const N: usize>(&mut self) -> Result<[u8; N], CborError> {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let chunk = rest.first_chunk().ok_or(self.error(Problem::Truncated))?;
+        let chunk = self.rest().first_chunk().ok_or(self.error(Problem::Truncated))?;
         self.position += N;
         Ok(*chunk)
     }
@@ -300,7 +309,7 @@ impl<'a> Reader<'a> {
     fn take(&mut self, length: u64) -> Result<&'a [u8], CborError> {
         match usize::try_from(length) {
             Ok(length) if length <= self.remaining() => {
-                let taken = &self.bytes[self.position..][..length];
+                let taken = &self.rest()[..length];
                 self.position += length;
                 Ok(taken)
             }
@@ -312,6 +321,12 @@ impl<'a> Reader<'a> {
     fn utf8(&mut self, length: u64) -> Result<&'a str, CborError> {
         let at = self.position;
         std::str::from_utf8(self.take(length)?).map_err(|_| CborError { at, problem: Problem::Utf8 })
+    }
+
+    /// The bytes that are not read yet: the position is never behind the end.
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.position..]
     }
 
     fn error(&self, problem: Problem) -> CborError {

@@ -59,7 +59,7 @@ impl Did {
         } else {
             return Err(DidError::Method);
         }
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        if text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'%') {
             return Ok(Did(text.to_ascii_lowercase().replace("%3a", ESCAPED_COLON).into()));
         }
         Ok(Did(text.into()))
@@ -130,6 +130,7 @@ mod tests {
             ("did:web:Example.COM", Method::Web, "did:web:example.com"),
             ("did:web:localhost", Method::Web, "did:web:localhost"),
             ("did:web:localhost%3A2583", Method::Web, "did:web:localhost%3A2583"),
+            ("did:web:localhost%3a2583", Method::Web, "did:web:localhost%3A2583"),
             ("did:web:LOCALHOST%3A2583", Method::Web, "did:web:localhost%3A2583"),
         ];
         for (text, method, normal) in cases {

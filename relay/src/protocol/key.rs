@@ -83,7 +83,7 @@ impl PublicKey {
     /// SEC 1, compressed or not, and say the curve in their name.
     pub fn from_verification_method(method_type: &str, multibase: &str) -> Result<PublicKey, KeyError> {
         match method_type {
-            "Multikey" => PublicKey::from_multikey(multibase),
+            "Multikey" => PublicKey::from_bytes(&decode_multibase(multibase)?),
             "EcdsaSecp256k1VerificationKey2019" => PublicKey::k256(&decode_multibase(multibase)?),
             "EcdsaSecp256r1VerificationKey2019" => PublicKey::p256(&decode_multibase(multibase)?),
             _ => Err(KeyError::Type),
@@ -247,6 +247,8 @@ mod tests {
         for (text, error, what) in cases {
             assert_eq!(PublicKey::from_multikey(&text), Err(error), "{what}");
         }
+        let method = PublicKey::from_verification_method("Multikey", K256_KEY);
+        assert_eq!(method, Err(KeyError::Multibase), "did:key in a verification method");
         let method = PublicKey::from_verification_method("Ed25519VerificationKey2020", "z");
         assert_eq!(method, Err(KeyError::Type), "unknown verification method");
     }

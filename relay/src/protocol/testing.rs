@@ -53,7 +53,7 @@ impl Repo {
             car_blocks.insert(cid, block.to_vec());
         });
         self.blocks.extend(car_blocks.clone());
-        let rev = Tid::from_parts(1_700_000_000_000_000 + self.head.map_or(0, |(rev, _)| rev.timestamp_us()), 0);
+        let rev = Tid::from_parts(self.head.map_or(1_700_000_000_000_000, |(rev, _)| rev.timestamp_us() + 1), 0);
         let commit = commit_object(DID, rev, &data, &self.secret);
 
         let recorder = Recorder::new(&self.blocks);

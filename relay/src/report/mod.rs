@@ -16,7 +16,7 @@ use crate::log::Reader;
 use crate::memory::{Budget, Cgroup, resident_bytes};
 use crate::sequencer;
 use crate::status::{Consumers, Document, Events, HostCounts, LogState, Memory, Seqs, VERSION};
-use crate::store::{Column, Store};
+use crate::store::Store;
 use crate::verify::Intake;
 
 /// The rate of events is taken this often …
@@ -116,7 +116,7 @@ impl Reporter {
                 dropped_by_reason: counted.dropped.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect(),
             },
             hosts: count_hosts(&parts.hosts),
-            accounts: parts.store.estimated_rows(Column::Account),
+            accounts: parts.hosts.all().iter().map(|host| host.accounts()).sum(),
             log: LogState {
                 segments: parts.log.segments() as u64,
                 bytes: parts.log.bytes(),

@@ -118,7 +118,10 @@ impl Shard {
             let available = loop {
                 match resolver.resolve(&did, freshness).await {
                     Ok(_) => break true,
-                    Err(error) => tracing::debug!(did = did.as_str(), %error, "identity not resolved"),
+                    Err(error) => {
+                        tracing::debug!(did = did.as_str(), %error, "identity not resolved");
+                        wait = wait.max(error.retry_after().unwrap_or_default());
+                    }
                 }
                 if Instant::now() + wait >= deadline {
                     break false;

@@ -46,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
         Some(program) => program,
         None => std::env::current_exe()?.with_file_name("relay"),
     };
-    let dir = tempfile::tempdir_in(arguments.dir.unwrap_or_else(std::env::temp_dir)).context("no folder for the data")?;
+    let dir =
+        tempfile::tempdir_in(arguments.dir.unwrap_or_else(std::env::temp_dir)).context("no folder for the data")?;
     let settings: Vec<&str> = arguments.settings.iter().map(String::as_str).collect();
     let network = Network::start(1).await;
     let mut host = Host::start().await;
@@ -79,11 +80,24 @@ async fn main() -> anyhow::Result<()> {
     let cpu = relay.cpu_seconds() - cpu_before;
 
     let events = arguments.events as f64;
-    println!("events                    {:>10}   of {} accounts, {} bytes on average", events, accounts.len(), bytes / arguments.events);
+    println!(
+        "events                    {:>10}   of {} accounts, {} bytes on average",
+        events,
+        accounts.len(),
+        bytes / arguments.events
+    );
     println!("events per second         {:>10.0}   until on disk", events / passed_after);
-    println!("                          {:>10.0}   until with {} consumers", events / delivered_after, arguments.consumers);
+    println!(
+        "                          {:>10.0}   until with {} consumers",
+        events / delivered_after,
+        arguments.consumers
+    );
     println!("CPU seconds per 1,000     {:>10.4}   {:.2} cores in use", cpu / events * 1000.0, cpu / delivered_after);
-    println!("resident memory           {:>10} MiB now, {} MiB at most", relay.memory_bytes("VmRSS") >> 20, relay.memory_bytes("VmHWM") >> 20);
+    println!(
+        "resident memory           {:>10} MiB now, {} MiB at most",
+        relay.memory_bytes("VmRSS") >> 20,
+        relay.memory_bytes("VmHWM") >> 20
+    );
     anyhow::ensure!(relay.terminate().await.success(), "the relay did not stop well");
     Ok(())
 }

@@ -141,7 +141,7 @@ fn workload(stateful_set: Option<&StatefulSet>, pod: Option<&Pod>) -> Finding {
         return waiting("RollingOut", "The pod is being replaced by a new one.");
     }
     if condition("Ready").is_none_or(|c| c.status != "True") {
-        return waiting("PodNotReady", "The pod runs and is not ready yet.");
+        return waiting("PodNotReady", "The pod is not ready yet.");
     }
     Finding::new(WORKLOAD_READY, Verdict::Good, "PodReady", "The pod is ready.")
 }

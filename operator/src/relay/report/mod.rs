@@ -26,15 +26,16 @@ use crate::api::{Relay, RelayStatus};
 /// Shortest time between two writes that refresh figures only.
 const FIGURES_EVERY: Duration = Duration::from_secs(30);
 
-/// Reports a Relay that could be built.
+/// Reports a Relay that could be built, and says whether it is ready.
 pub(super) async fn report(
     context: &Context,
     relay: &Relay,
     valid: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let findings = conditions::findings(valid, world, applied);
+    let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
         ..RelayStatus::default()
@@ -42,7 +43,8 @@ pub(super) async fn report(
     if let Some(Ok(document)) = &world.document {
         figures::fill(&mut status, document);
     }
-    publish(context, relay, status, findings).await
+    publish(context, relay, status, findings).await?;
+    Ok(ready)
 }
 
 /// Reports a Relay that cannot be built. What runs goes on running, but is not looked at.

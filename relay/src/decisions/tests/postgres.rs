@@ -24,7 +24,7 @@ impl Server {
         let versions = std::fs::read_dir(VERSIONS).ok()?;
         let binaries = versions.flatten().map(|version| version.path().join("bin"));
         let binaries = binaries.filter(|folder| folder.join("initdb").exists()).max()?;
-        let made = run(&mut unprivileged(Path::new("mktemp")).arg("-d"));
+        let made = run(unprivileged(Path::new("mktemp")).arg("-d"));
         let folder = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Server { binaries, folder, port };

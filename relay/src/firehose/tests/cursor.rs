@@ -1,5 +1,6 @@
 //! Where a consumer starts, and that it misses nothing and sees nothing twice from there (protocol 4).
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -126,7 +127,22 @@ async fn large_events_come_whole() {
     let rig = Rig::new(limits(), 0, 0).await;
     rig.publish(3, 4_900_000);
     let mut client = rig.connect(Some(0)).await;
-    expect_events(&mut client, 1, 3).await; // the independent client counts a fragment as a frame, see `see`
+    expect_events(&mut client, 1, 3).await;
+
+    // A client puts fragments together again, so look at the bytes: one final frame for each event.
+    let mut stream = TcpStream::connect(rig.address).await.unwrap();
+    let request = format!("GET {PATH}?cursor=0 HTTP/1.1\r\nHost: relay\r\n{}\r\n", http::UPGRADE);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    for seq in 1..=3 {
+        let body = body(seq, 4_900_000);
+        let mut wire = vec![0; 10 + body.len()];
+        stream.read_exact(&mut wire).await.unwrap();
+        assert_eq!(ws::payload(&wire), Some(&body[..]), "event {seq}");
+    }
 }
 
 #[tokio::test]

@@ -50,6 +50,6 @@ async fn a_stalled_consumer_does_not_hold_up_the_end() {
     rig.firehose.close_all(patience).await;
     assert!(started.elapsed() < patience + Duration::from_secs(1));
     rig.wait_until("ended", |firehose| firehose.consumers() == 0).await;
-    let (_, instead) = read_events(&mut stalled, 1).await;
-    assert_eq!(instead, Seen::End, "whatever was under way, frames are whole");
+    let (next, instead) = read_events(&mut stalled, 1).await;
+    assert!(next < 2000 && instead == Seen::End, "the connection ended where it stalled: {next}, {instead:?}");
 }

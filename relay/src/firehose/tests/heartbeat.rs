@@ -101,6 +101,8 @@ async fn violations_are_answered_with_their_code() {
         client.get_mut().write_all(bytes).await.unwrap();
         let seen = see(&mut client).await;
         assert!(matches!(seen, Seen::Close(seen, _) if seen == code), "{name}: {seen:?}");
+        assert_eq!(see(&mut client).await, Seen::End, "{name}");
+        drop(client);
         rig.wait_for_disconnect(Disconnect::Protocol).await;
     }
 }

@@ -18,6 +18,7 @@ use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error as ClientError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -45,7 +46,7 @@ impl Rig {
         let dir = TempDir::new().unwrap();
         let options = Options { segment_bytes: 64 << 10, durability: Durability::Os, ..Options::new(dir.path()) };
         let (mut log, reader) = Log::open(options).unwrap();
-        append(&mut log, events, event_bytes);
+        append_groups(&mut log, events, event_bytes, drop);
         let firehose = Firehose::new(reader, limits);
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -56,13 +57,10 @@ impl Rig {
         Rig { firehose, log: Mutex::new(log), address, dir }
     }
 
-    /// Commits and publishes `count` events of about `bytes` bytes, in groups of up to 50.
+    /// Commits and publishes `count` events of about `bytes` bytes.
     fn publish(&self, count: u64, bytes: usize) {
         let mut log = self.log.lock().unwrap();
-        for group in (0..count).step_by(50) {
-            let events = append(&mut log, (count - group).min(50), bytes);
-            self.firehose.publish(events);
-        }
+        append_groups(&mut log, count, bytes, |events| self.firehose.publish(events));
     }
 
     /// Retention removes all that it may.
@@ -103,6 +101,13 @@ impl Rig {
 
     async fn wait_for_disconnect(&self, reason: Disconnect) {
         self.wait_until(reason.label(), |firehose| firehose.stats().disconnects(reason) > 0).await;
+    }
+}
+
+/// Commits the next `count` events in groups of up to 50, which can be in different segments.
+fn append_groups(log: &mut Log, count: u64, bytes: usize, mut committed: impl FnMut(Vec<Event>)) {
+    for start in (0..count).step_by(50) {
+        committed(append(log, (count - start).min(50), bytes));
     }
 }
 
@@ -149,7 +154,8 @@ async fn see(client: &mut Client) -> Seen {
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(other)) => panic!("the server sent {other:?}"),
-            Some(Err(ClientError::Io(_) | ClientError::ConnectionClosed)) | None => return Seen::End,
+            None | Some(Err(ClientError::Io(_) | ClientError::ConnectionClosed)) => return Seen::End,
+            Some(Err(ClientError::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => return Seen::End,
             Some(Err(error)) => panic!("the client refuses what the server sent: {error}"),
         }
     }

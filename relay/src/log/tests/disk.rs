@@ -15,7 +15,8 @@ fn child_dir() -> Option<PathBuf> {
     std::env::var_os(CHILD_DIR).map(PathBuf::from)
 }
 
-/// Runs the test `name` of this file in a process of its own, in which a file that grows too large is an error, no signal.
+/// Runs the test `name` of this file in a process of its own, in which a file that grows too large is an error and no
+/// signal.
 fn child(name: &str, dir: &Path) -> Command {
     let (_, module) = module_path!().split_once("::").unwrap();
     let mut command = Command::new("sh");

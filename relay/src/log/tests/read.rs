@@ -112,7 +112,7 @@ fn one_read_gives_about_as_much_as_asked_for() {
 fn events_larger_than_a_block_are_read_whole() {
     let dir = folder();
     let (mut log, reader) = open(options(dir.path()));
-    let sizes = [10, 70_000, 0, MAX_WIRE_BYTES, 2 << 20, 10];
+    let sizes = [10, 70_000, 0, MAX_WIRE_BYTES, 10, 2 << 20];
     let events: Vec<Event> = (1..).zip(sizes).map(|(seq, bytes)| event_of_size(seq, bytes)).collect();
     for event in &events {
         append(&mut log, event);

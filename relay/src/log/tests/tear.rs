@@ -114,19 +114,22 @@ fn damage_to_synced_events_is_not_taken_for_a_torn_tail() {
 
 #[test]
 fn damage_is_found_behind_megabytes_of_other_bytes() {
-    let dir = folder();
-    let (mut log, _) = open(Options::new(dir.path()));
-    commit(&mut log, 1);
-    let file = last_file(dir.path());
-    let bad = file.metadata().unwrap().len();
-    append(&mut log, &event_of_size(2, 3 << 20));
-    log.commit().unwrap();
-    commit(&mut log, 1);
-    drop(log);
-    let mut bytes = std::fs::read(&file).unwrap();
-    bytes[bad as usize..][..2 << 20].fill(0);
-    std::fs::write(&file, bytes).unwrap();
-    assert_damaged(dir.path(), &file, bad);
+    // Around two megabytes, so that the proof also lies across the end of what is scanned at once.
+    for bytes in ((2 << 20) - 2 * record::HEADER_BYTES..=2 << 20).step_by(7) {
+        let dir = folder();
+        let (mut log, _) = open(Options::new(dir.path()));
+        commit(&mut log, 1);
+        let file = last_file(dir.path());
+        let bad = file.metadata().unwrap().len();
+        append(&mut log, &event_of_size(2, bytes));
+        log.commit().unwrap();
+        commit(&mut log, 1);
+        drop(log);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[bad as usize..][..1 << 20].fill(0);
+        std::fs::write(&file, bytes).unwrap();
+        assert_damaged(dir.path(), &file, bad);
+    }
 }
 
 #[test]
@@ -193,6 +196,11 @@ fn the_segment_before_an_unfinished_one_is_whole_or_damaged() {
         let error = Log::open(options(dir.path())).err();
         assert!(matches!(error, Some(Error::Damaged { .. })), "byte {at}: {error:?}");
     }
+    // Not even the header says how far the one before went, but it had an event.
+    std::fs::write(&first, &whole[..segment::HEADER_BYTES]).unwrap();
+    std::fs::write(&last, "").unwrap();
+    let error = Log::open(options(dir.path())).err();
+    assert!(matches!(error, Some(Error::Damaged { .. })), "{error:?}");
 }
 
 #[test]
@@ -217,10 +225,8 @@ fn damage_in_a_sealed_segment_is_told_when_it_is_read() {
     let again = cursor.read(0, &mut events).err().unwrap();
     for error in [error, again] {
         let text = error.to_string();
-        assert!(
-            matches!(&error, Error::Damaged { file: found, offset, .. } if *found == file && *offset == second_record as u64),
-            "{text}"
-        );
+        let Error::Damaged { file: found, offset, .. } = error else { panic!("{text}") };
+        assert_eq!((found, offset), (file.clone(), second_record as u64), "{text}");
         assert!(text.contains(file.to_str().unwrap()) && text.contains(&format!("byte {second_record}")), "{text}");
     }
 }

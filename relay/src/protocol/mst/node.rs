@@ -11,6 +11,17 @@ use crate::protocol::cid::Cid;
 /// Least bytes of an encoded entry: four keys, a key suffix of one byte, no prefix, no subtree, and a link.
 const ENTRY_BYTES_MIN: usize = 54;
 
+/// Head of a node, and its key `e`.
+const NODE_E: &[u8] = b"\xa2\x61e";
+/// Key `l` of a node.
+const L: &[u8] = b"\x61l";
+/// Head of an entry, and its key `k`.
+const ENTRY_K: &[u8] = b"\xa4\x61k";
+/// The other keys of an entry.
+const P: &[u8] = b"\x61p";
+const T: &[u8] = b"\x61t";
+const V: &[u8] = b"\x61v";
+
 /// A node: the keys of one layer in order, and between them the subtrees of the layer below.
 pub(super) struct Node {
     layer: u8,
@@ -125,8 +136,7 @@ impl Node {
     /// Applies a change to the subtree below this node, whose layer is at least that of the key; returns the value
     /// that the key has or had.
     pub fn edit(&mut self, edit: &Edit<'_>, within: Within<'_>, blocks: &dyn Blocks) -> Result<Cid, MstError> {
-        self.is_changed |= !matches!(edit.change, Change::Read);
-        match (self.find(edit.key), edit.change) {
+        let result = match (self.find(edit.key), edit.change) {
             (Ok(_), Change::Insert(_)) => Err(MstError::KeyExists),
             (Ok(place), Change::Read) => Ok(self.entries[place].value),
             (Ok(place), Change::Update(value)) => Ok(mem::replace(&mut self.entries[place].value, value)),
@@ -137,7 +147,9 @@ impl Node {
                 Ok(value)
             }
             (Err(_), _) => Err(MstError::NoSuchKey),
-        }
+        };
+        self.is_changed |= result.is_ok() && !matches!(edit.change, Change::Read);
+        result
     }
 
     /// Applies a change to the subtree in `gap`; one that has become empty goes.
@@ -247,8 +259,7 @@ impl Node {
     fn parse(cid: Cid, blocks: &dyn Blocks) -> Result<Node, MstError> {
         let block = blocks.get(&cid).ok_or(MstError::MissingBlock(cid))?;
         let mut reader = Reader::new(block);
-        read_map_head(&mut reader, 2)?;
-        read_key(&mut reader, "e")?;
+        expect(&mut reader, NODE_E)?;
         let count = reader.array()?;
         if count > NODE_ENTRIES_MAX {
             return Err(MstError::TooManyEntries(count));
@@ -258,7 +269,7 @@ impl Node {
             let entry = Entry::parse(&mut reader, entries.last())?;
             entries.push(entry);
         }
-        read_key(&mut reader, "l")?;
+        expect(&mut reader, L)?;
         let left = reader.nullable(Reader::cid)?.map(Link::Stored);
         reader.finish()?;
         Ok(Node { layer: 0, cid, is_changed: false, left, entries })
@@ -283,29 +294,28 @@ impl Node {
     }
 
     fn encode(&self, writer: &mut Writer<'_>) {
-        writer.map(2).text("e").array(self.entries.len());
+        writer.raw(NODE_E).array(self.entries.len());
         let mut previous: &[u8] = &[];
         for entry in &self.entries {
             let shared = shared_prefix_bytes(previous, &entry.key);
-            writer.map(4).text("k").bytes(&entry.key[shared..]).text("p").uint(shared as u64);
-            writer.text("t").nullable_cid(entry.right.as_ref().map(Link::cid)).text("v").cid(&entry.value);
+            writer.raw(ENTRY_K).bytes(&entry.key[shared..]).raw(P).uint(shared as u64);
+            writer.raw(T).nullable_cid(entry.right.as_ref().map(Link::cid)).raw(V).cid(&entry.value);
             previous = &entry.key;
         }
-        writer.text("l").nullable_cid(self.left.as_ref().map(Link::cid));
+        writer.raw(L).nullable_cid(self.left.as_ref().map(Link::cid));
     }
 }
 
 impl Entry {
     fn parse(reader: &mut Reader<'_>, previous: Option<&Entry>) -> Result<Entry, MstError> {
-        read_map_head(reader, 4)?;
-        read_key(reader, "k")?;
+        expect(reader, ENTRY_K)?;
         let suffix = reader.bytes()?;
-        read_key(reader, "p")?;
+        expect(reader, P)?;
         let shared = usize::try_from(reader.uint()?).map_err(|_| MstError::KeyOrder)?;
         let key = join_key(previous.map_or(&[], |previous| &previous.key), shared, suffix)?;
-        read_key(reader, "t")?;
+        expect(reader, T)?;
         let right = reader.nullable(Reader::cid)?.map(Link::Stored);
-        read_key(reader, "v")?;
+        expect(reader, V)?;
         let value = reader.cid()?;
         Ok(Entry { key, value, right })
     }
@@ -324,15 +334,11 @@ fn join_key(previous: &[u8], shared: usize, suffix: &[u8]) -> Result<Box<[u8]>, 
     Ok([prefix, suffix].concat().into_boxed_slice())
 }
 
-fn read_map_head(reader: &mut Reader<'_>, pairs: u64) -> Result<(), MstError> {
-    if reader.map_head()? == pairs { Ok(()) } else { Err(MstError::Fields) }
+fn expect(reader: &mut Reader<'_>, encoded: &[u8]) -> Result<(), MstError> {
+    if reader.skip_exact(encoded) { Ok(()) } else { Err(MstError::Fields) }
 }
 
-fn read_key(reader: &mut Reader<'_>, key: &str) -> Result<(), MstError> {
-    if reader.text()? == key { Ok(()) } else { Err(MstError::Fields) }
-}
-
-/// Splits a subtree on `layer` into the keys before and after `key`.
+/// Splits a subtree on `layer` into the keys before and after `key`. One that lies whole on one side is not changed.
 fn split(
     subtree: Option<Link>,
     key: &[u8],
@@ -345,10 +351,18 @@ fn split(
     let Err(gap) = node.find(key) else { return Err(MstError::KeyExists) };
     let below = node.gap(gap).take();
     let (before, after) = split(below, key, layer.saturating_sub(1), node.within(gap, within), blocks)?;
-    let right = Box::new(Node::new(layer, after, node.entries.split_off(gap)));
+    if after.is_none() && gap == node.entries.len() {
+        *node.gap(gap) = before;
+        return Ok((Some(Link::Loaded(node)), None));
+    }
+    if before.is_none() && gap == 0 {
+        node.left = after;
+        return Ok((None, Some(Link::Loaded(node))));
+    }
+    let right = Node::new(layer, after, node.entries.split_off(gap));
     *node.gap(gap) = before;
     node.is_changed = true;
-    Ok((node.into_link(), right.into_link()))
+    Ok((Some(Link::Loaded(node)), Some(Link::Loaded(Box::new(right)))))
 }
 
 /// Joins two neighbouring subtrees on `layer`, between which `key` was.
@@ -360,16 +374,43 @@ fn merge(
     within: Within<'_>,
     blocks: &dyn Blocks,
 ) -> Result<Option<Link>, MstError> {
+    let (before_key, after_key) = (Within { before: Some(key), ..within }, Within { after: key, ..within });
     let (left, right) = match (left, right) {
         (Some(left), Some(right)) => (left, right),
-        (left, right) => return Ok(left.or(right)),
+        (Some(left), None) => return check_edge(left, Edge::Right, layer, before_key, blocks).map(Some),
+        (None, Some(right)) => return check_edge(right, Edge::Left, layer, after_key, blocks).map(Some),
+        (None, None) => return Ok(None),
     };
-    let mut left = left.into_node(layer, Within { before: Some(key), ..within }, blocks)?;
-    let mut right = right.into_node(layer, Within { after: key, ..within }, blocks)?;
+    let mut left = left.into_node(layer, before_key, blocks)?;
+    let mut right = right.into_node(layer, after_key, blocks)?;
     let middle = left.entries.len();
     let (before, after) = (left.gap(middle).take(), right.left.take());
     left.entries.append(&mut right.entries);
     *left.gap(middle) = merge(before, after, key, layer.saturating_sub(1), left.within(middle, within), blocks)?;
     left.is_changed = true;
     Ok(Some(Link::Loaded(left)))
+}
+
+#[derive(Clone, Copy)]
+enum Edge {
+    Left,
+    Right,
+}
+
+/// Checks that a subtree on `layer`, which stays as it is when the key beside it goes, was all on its side of the key.
+/// Nothing else would notice: without the key the tree is in order again. Nodes that are not at hand are not needed.
+fn check_edge(subtree: Link, edge: Edge, layer: u8, within: Within<'_>, blocks: &dyn Blocks) -> Result<Link, MstError> {
+    if matches!(&subtree, Link::Stored(cid) if blocks.get(cid).is_none()) {
+        return Ok(subtree);
+    }
+    let mut node = subtree.into_node(layer, within, blocks)?;
+    let gap = match edge {
+        Edge::Left => 0,
+        Edge::Right => node.entries.len(),
+    };
+    if let Some(below) = node.gap(gap).take() {
+        let below = check_edge(below, edge, layer.saturating_sub(1), node.within(gap, within), blocks)?;
+        *node.gap(gap) = Some(below);
+    }
+    Ok(Link::Loaded(node))
 }

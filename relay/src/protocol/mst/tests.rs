@@ -108,7 +108,7 @@ fn keys_are_found_replaced_and_missed() {
     assert_eq!(tree.remove(&store, b"com.example.record/absent"), Err(MstError::NoSuchKey));
     assert_eq!(tree.update(&store, b"com.example.record/absent", root), Err(MstError::NoSuchKey));
     assert_eq!(tree.insert(&store, keys[50].as_bytes(), root), Err(MstError::KeyExists));
-    assert_eq!(tree.write(|_, _| ()), root, "failed changes change nothing");
+    assert_eq!(tree.write(|_, _| panic!("failed changes change nothing")), root);
     assert_eq!(tree.update(&store, keys[50].as_bytes(), root), Ok(Cid::of(b"value")));
     assert_eq!(tree.get(&store, keys[50].as_bytes()), Ok(root));
 }
@@ -240,6 +240,26 @@ fn subtrees_must_lie_between_their_neighbours() {
 }
 
 #[test]
+fn key_cannot_hide_that_its_neighbours_are_out_of_order() {
+    let value = Cid::of(b"value");
+    let (low, middle, late) = (key_on(0, 1), key_on(2, 2), key_on(0, 3));
+    let shared = shared_prefix_bytes(low.as_bytes(), late.as_bytes());
+    let both = [(low.as_bytes(), 0, None, value), (&late.as_bytes()[shared..], shared as u64, None, value)];
+    let both_sides = node_block(&both, None);
+    let between = node_block(&[], Some(Cid::of(&both_sides)));
+    let below = Cid::of(&between);
+    for (left, right) in [(Some(below), None), (None, Some(below))] {
+        let parent = node_block(&[(middle.as_bytes(), 0, right, value)], left);
+        let root = Cid::of(&parent);
+        let mut blocks = store([both_sides.clone(), between.clone(), parent]);
+        let result = Tree::at(root).remove(&blocks, middle.as_bytes());
+        assert_eq!(result, Err(MstError::KeyOrder), "a subtree with keys on both sides");
+        blocks.remove(&Cid::of(&both_sides));
+        assert_eq!(Tree::at(root).remove(&blocks, middle.as_bytes()), Ok(value), "what is not there is not needed");
+    }
+}
+
+#[test]
 fn empty_nodes_below_the_top_are_refused() {
     let (high, empty) = (key_on(1, 1), node_block(&[], None));
     let parent = node_block(&[(high.as_bytes(), 0, None, Cid::of(b"value"))], Some(Cid::of(&empty)));
@@ -271,6 +291,21 @@ proptest! {
             prop_assert_eq!(tree.remove(&store, key.as_bytes()), Ok(root));
         }
         prop_assert_eq!(tree.write(|_, _| ()), root, "insertion and removal");
+    }
+
+    #[test]
+    fn written_nodes_are_new(keys in keys(), number in 0..60usize, layer in 0..3u8) {
+        let (store, root) = build(&keys);
+        let key = key_on(layer, number);
+        let mut tree = Tree::at(root);
+        if keys.contains(&key) {
+            tree.remove(&store, key.as_bytes()).unwrap();
+        } else {
+            tree.insert(&store, key.as_bytes(), root).unwrap();
+        }
+        let mut written = Vec::new();
+        tree.write(|cid, _| written.push(cid));
+        prop_assert!(written.iter().all(|cid| !store.contains_key(cid)), "a node that was there is written again");
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! What the suites share: the cluster, the PDSes, and clients that were not written here.
+
+#![allow(dead_code, missing_docs)] // each suite uses its part
+
+pub mod clients;
+pub mod pds;
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Client, Config};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+/// How long anything may take that usually takes seconds.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The cluster that `make up` starts, with the relay of the sample in it.
+pub struct Cluster {
+    pub client: Client,
+    pub namespace: String,
+    pub name: String,
+    pub relay_url: String,
+    pub plc_url: String,
+    pub pds_urls: Vec<String>,
+}
+
+fn env(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| format!("{name} is not set; run the suites with `make e2e`"))
+}
+
+/// The sample that `make up` applies.
+pub fn sample() -> Result<DynamicObject> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/samples/relay.yaml");
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    for document in serde_yaml_ng::Deserializer::from_str(&text) {
+        let value = <Value as serde::Deserialize>::deserialize(document)?;
+        if value["kind"] == "Relay" {
+            return Ok(serde_json::from_value(value)?);
+        }
+    }
+    bail!("{path} holds no Relay")
+}
+
+pub fn relay_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("relay.waow.tech", "v1alpha1", "Relay"), "relays")
+}
+
+impl Cluster {
+    pub async fn connect() -> Result<Cluster> {
+        // kube finds the crypto provider of the process; there is one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::try_from(Config::infer().await?)?;
+        let sample = sample()?;
+        Ok(Cluster {
+            client,
+            namespace: sample.metadata.namespace.context("the sample names no namespace")?,
+            name: sample.metadata.name.context("the sample has no name")?,
+            relay_url: env("E2E_RELAY_URL")?,
+            plc_url: env("E2E_PLC_URL")?,
+            pds_urls: env("E2E_PDS_URLS")?.split_whitespace().map(str::to_owned).collect(),
+        })
+    }
+
+    pub fn relays(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &relay_resource())
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Name of the relay's only pod.
+    pub fn pod_name(&self) -> String {
+        format!("{}-0", self.name)
+    }
+
+    /// The firehose, as consumers name it.
+    pub fn firehose_url(&self) -> String {
+        self.relay_url.replace("http://", "ws://")
+    }
+
+    pub async fn admin_token(&self) -> Result<String> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let secret = secrets.get(&format!("{}-admin", self.name)).await?;
+        let token = secret.data.unwrap_or_default().remove("token").context("the admin secret has no token")?;
+        Ok(String::from_utf8(token.0)?)
+    }
+
+    /// Waits until the relay has a condition with status True for its present generation.
+    pub async fn wait_for_condition(&self, name: &str, condition: &str) -> Result<DynamicObject> {
+        let relays = self.relays();
+        until(&format!("{name} is {condition}"), || async {
+            let relay = relays.get(name).await?;
+            let is_met = condition_of(&relay, condition).is_some_and(|found| {
+                found["status"] == "True" && found["observedGeneration"].as_i64() == relay.metadata.generation
+            });
+            Ok(is_met.then_some(relay))
+        })
+        .await
+    }
+}
+
+pub fn condition_of<'a>(relay: &'a DynamicObject, kind: &str) -> Option<&'a Value> {
+    let conditions = relay.data["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == kind)
+}
+
+/// Asks until there is an answer; an error counts as none, and is shown when the patience ends.
+pub async fn until<T, F: Future<Output = Result<Option<T>>>>(what: &str, mut ask: impl FnMut() -> F) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = ask().await;
+        match answer {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) if Instant::now() > deadline => bail!("{what}: not within {PATIENCE:?}"),
+            Err(error) if Instant::now() > deadline => return Err(error.context(what.to_owned())),
+            _ => sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
