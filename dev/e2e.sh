@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# e2e.sh [SUITE]: runs the end-to-end suites, e2e/tests/SUITE.rs, on the real cluster. Starts the cluster when it is not
+# e2e.sh [SUITE…]: runs the end-to-end suites, e2e/tests/SUITE.rs, on the real cluster. Starts the cluster when it is not
 # up, and ends it then. docs/how-to/development.md lists what a suite finds in its environment.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -21,26 +21,31 @@ environment() {
   echo E2E_NETWORK="$ROOT/dev/network/run.sh"
 }
 
-compile() { # compile SUITE: prints the path of the test program
-  "$ROOT/dev/cargo.sh" test --release --locked --package e2e --test "$1" --no-run --message-format=json |
+build=("$ROOT/dev/cargo.sh" test --release --locked --package e2e --no-run)
+
+program_of() { # program_of SUITE: the path of its built program
+  "${build[@]}" --test "$1" --quiet --message-format=json |
     jq --raw-output 'select(.executable and .target.kind == ["test"]).executable'
 }
 
 run_suite() {
   local program environment
-  program=$(compile "$1")
+  program=$(program_of "$1")
   mapfile -t environment < <(environment)
-  cd "$ROOT/e2e"
   # In the cluster's network, where pods, Services, PDSes and PLC directory are at their own addresses.
   step "e2e-$1" "End-to-end suite $1" \
-    as_root env "${environment[@]}" nsenter --net="$NETNS" "$program" --nocapture --test-threads=1
+    as_root env --chdir="$ROOT/e2e" "${environment[@]}" nsenter --net="$NETNS" "$program" --nocapture --test-threads=1
 }
+
+chosen=("$@")
+(($#)) || mapfile -t chosen < <(suites)
+for suite in "${chosen[@]}"; do
+  [ -e "$ROOT/e2e/tests/$suite.rs" ] || die "there is no suite $suite; there are: $(suites | xargs)"
+done
 
 if ! is_running; then
   trap '"$ROOT/dev/down.sh"' EXIT
 fi
 "$ROOT/dev/up.sh"
-for suite in ${1:-$(suites)}; do
-  [ -e "$ROOT/e2e/tests/$suite.rs" ] || die "there is no suite $suite; there are: $(suites | xargs)"
-  run_suite "$suite"
-done
+step e2e-build "Building the end-to-end suites (the first time usually 2 minutes)" "${build[@]}"
+for suite in "${chosen[@]}"; do run_suite "$suite"; done

@@ -54,12 +54,14 @@ apply_relay() {
   while true; do
     now=$(ready_condition)
     [ "$now" = "$last" ] || say "  Ready: $now"
-    [[ $now != True* ]] || return 0
+    [[ $now != True* ]] || break
     last=$now
     ((SECONDS < end)) || die "the relay is not ready after $(elapsed $RELAY_READY_SECONDS):" \
       "\`kubectl describe relay -A\` and \`kubectl logs -n $OPERATOR_NAMESPACE deployment/relay-operator\` say why"
     sleep 1
   done
+  # The node's port follows a moment after the pod is ready.
+  wait_for 30 "the relay on port $FIREHOSE_PORT" curl --fail --silent --max-time 2 "http://127.0.0.1:$FIREHOSE_PORT/_health"
 }
 
 seed() {
@@ -84,6 +86,10 @@ A relay runs on a Kubernetes cluster on this machine ($(elapsed $SECONDS)). Look
 \`make down\` ends all of it.
 TEXT
 }
+
+# One at a time in a checkout. The cluster is started without this file descriptor (cluster/up.sh), so it ends with us.
+exec 8<"$ROOT"
+flock --nonblock 8 || { say "Waiting for another \`make up\` of this checkout to end" && flock 8; }
 
 build
 start_cluster

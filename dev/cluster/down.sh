@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Ends this checkout's cluster and removes what it made, except its logs. Needs root. Safe to call at any time.
+# Ends this checkout's cluster and removes what it made, except its logs; also what a crash or a reboot left of one.
+# Needs root. Safe to call at any time.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -19,18 +20,27 @@ remove_cgroups() {
   done
 }
 
+remove_network() {
+  ! mountpoint --quiet "$NETNS" || umount "$NETNS"
+}
+
 remove_files() {
+  [ -e "$MACHINE" ] || return 0
   rm -rf "$LOGS/cluster"
   mkdir -p "$LOGS"
-  [ ! -d "$MACHINE_LOGS" ] || mv "$MACHINE_LOGS" "$LOGS/cluster"
+  mv "$MACHINE_LOGS" "$LOGS/cluster"
   rm -rf --one-file-system "$MACHINE" "$KUBECONFIG"
 }
 
 [ "$(id -u)" = 0 ] || die "dev/cluster/down.sh needs root: \`make down\` calls it by sudo"
-[ -e "$OWNER" ] || exit 0
-[ "$(cat "$OWNER")" = "$ROOT" ] || exit 0
-end_processes
-remove_cgroups
-! mountpoint --quiet "$NETNS" || umount "$NETNS"
+if [ -e "$OWNER" ]; then
+  if [ "$(cat "$OWNER")" = "$ROOT" ]; then
+    end_processes
+  elif is_running; then
+    exit 0 # another checkout's
+  fi
+  remove_cgroups
+  remove_network
+  rm -r "$RUN"
+fi
 remove_files
-rm -r "$RUN"

@@ -37,7 +37,7 @@ make_network() {
 
 make_files() {
   local etc=$ROOT/dev/cluster/etc lib=$MACHINE/var/lib
-  mkdir -p "$MACHINE"/{run/netns,network} "$MACHINE_LOGS" "$lib/cni-conf"
+  mkdir -p "$MACHINE_LOGS" "$MACHINE"/{run/netns,network} "$lib/cni-conf"
   install -d -m 1777 "$MACHINE/tmp"
   ln -s /run "$MACHINE/var/run"
   cp "$etc"/{containerd.toml,kubelet.yaml,kube-proxy.yaml} "$lib"
@@ -48,18 +48,19 @@ make_files() {
 }
 
 start() {
-  "$ROOT/dev/cluster/down.sh" >/dev/null # what a crash left behind
+  "$ROOT/dev/cluster/down.sh" # for what a crash has left behind
   refuse_a_second_cluster
   refuse_a_taken_port
-  mkdir "$RUN"
+  mkdir "$RUN" || die "another checkout is starting its cluster on this machine"
   echo "$ROOT" >"$OWNER"
   modprobe --all overlay br_netfilter nf_tables 2>/dev/null || true # or they are built in
   make_network
   make_files
   exec 9<"$OWNER"
   flock --nonblock 9
+  # In a session of its own, with the lock on 9 and without that of dev/up.sh on 8.
   setsid unshare --mount --pid --fork --kill-child --mount-proc "$ROOT/dev/cluster/machine.sh" \
-    </dev/null >"$MACHINE_LOGS/machine.log" 2>&1 &
+    </dev/null >"$MACHINE_LOGS/machine.log" 2>&1 8<&- &
   exec 9<&-
   echo $! >"$MACHINE/pid"
 }

@@ -93,6 +93,10 @@ pub struct Settings {
     #[arg(long, env = "RELAY_MAX_CONSUMERS", value_name = "N")]
     pub max_consumers: Option<usize>,
 
+    /// Whether the last address in X-Forwarded-For is the consumer's: right only behind a proxy [default: false]
+    #[arg(long, env = "RELAY_TRUST_FORWARDED_FOR", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub trust_forwarded_for: Option<bool>,
+
     /// First seq to give out, when the log is empty or behind [default: 1]
     #[arg(long, env = "RELAY_INITIAL_SEQ", value_name = "SEQ")]
     pub initial_seq: Option<u64>,
@@ -165,6 +169,8 @@ pub struct Config {
     pub trusted_domains: Vec<String>,
     /// Firehose connections at once.
     pub max_consumers: usize,
+    /// Consumers come through a proxy that says who they are.
+    pub trust_forwarded_for: bool,
     /// Floor of the next seq.
     pub initial_seq: u64,
 }
@@ -248,6 +254,7 @@ impl Settings {
             host_events_per_second: self.host_events_per_second.or(other.host_events_per_second),
             trusted_domains: self.trusted_domains.or(other.trusted_domains),
             max_consumers: self.max_consumers.or(other.max_consumers),
+            trust_forwarded_for: self.trust_forwarded_for.or(other.trust_forwarded_for),
             initial_seq: self.initial_seq.or(other.initial_seq),
         }
     }
@@ -289,6 +296,7 @@ impl Settings {
             },
             trusted_domains: self.trusted_domains.unwrap_or_else(|| vec![DEFAULT_TRUSTED_DOMAIN.to_owned()]),
             max_consumers: self.max_consumers.unwrap_or(DEFAULT_MAX_CONSUMERS),
+            trust_forwarded_for: self.trust_forwarded_for.unwrap_or(false),
             initial_seq,
         })
     }

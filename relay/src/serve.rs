@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -31,8 +32,6 @@ use crate::verify;
 const CONSUMERS_PATIENCE: Duration = Duration::from_secs(10);
 /// One account that a verifying shard remembers, with its key and what the map needs around it.
 const RECENT_ACCOUNT_BYTES: u64 = 256;
-/// One read of a consumer that catches up.
-const REPLAY_READ_BYTES: u64 = 256 << 10;
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +128,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         firehose::Limits {
             consumers_max: config.max_consumers,
             ring_bytes_max: budget.ring as usize,
-            replay_turns: (budget.replay / REPLAY_READ_BYTES) as usize,
+            trust_forwarded_for: config.trust_forwarded_for,
+            replay_turns: budget.replay as usize / firehose::REPLAY_CHUNK_BYTES,
             ..firehose::Limits::default()
         },
     );
@@ -244,7 +244,7 @@ async fn serve_http(listener: TcpListener, routes: Router, mut stopping: watch::
         // The sender goes only when the relay does.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+    if let Err(error) = axum::serve(listener.tap_io(firehose::tune_socket), service).with_graceful_shutdown(stopped).await {
         tracing::error!(%error, "HTTP server ended");
     }
 }

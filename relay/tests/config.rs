@@ -4,15 +4,15 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// What takes longer than this has started, or hangs.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Runs `relay serve` in a folder until it ends by itself.
-fn serve(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_relay"))
+/// Starts `relay serve` in a folder.
+fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_relay"))
         .args(["serve", "--log=error"])
         .args(arguments)
         .current_dir(folder)
@@ -21,7 +21,12 @@ fn serve(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Out
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Runs `relay serve` in a folder until it ends by itself.
+fn serve(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut child = start(folder, arguments, environment);
     let deadline = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
@@ -77,6 +82,24 @@ fn each_mistake_has_its_own_sentence() {
             assert!(sentence.contains(word), "{arguments:?}: {word:?} is missing in: {sentence}");
         }
     }
+}
+
+#[test]
+fn two_relays_do_not_share_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let mut first = start(folder.path(), &ports, &[]);
+    // Opened after the folder has been taken.
+    let database = folder.path().join("data/decisions.sqlite");
+    let deadline = Instant::now() + PATIENCE;
+    while !database.exists() {
+        assert!(Instant::now() < deadline, "the first relay does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let sentence = refusal(folder.path(), &ports, &[]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(sentence.contains("data/store") && sentence.contains("no other relay"), "{sentence}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use relay::protocol::frame::{Peek, peek};
 use sim::account::POSTS;
 use sim::process::Setup;
 use sim::repo::Write;
-use sim::{Account, Consumer, Delivered, Host, Network, Received, Relay, Sent};
+use sim::{Account, Consumer, Delivered, Fault, Host, Network, Received, Relay, Sent};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -75,6 +75,33 @@ async fn what_is_on_its_way_at_a_stop_is_neither_lost_nor_repeated() {
     assert_delivered(&delivered, &sent, "each event once");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_wait_for_an_identity_survive_a_crash() {
+    let mut world = World::new(56, &[]).await;
+    let host = world.host().await;
+    let (mut known, mut unknown) = (world.account(&host), world.account(&host));
+    let mut consumer = world.relay.consumer(None).await;
+    host.emit(known.post());
+    consumer.event().await;
+    for crash in [true, false] {
+        world.network.plc.set_fault(Some(Fault::Status(503)));
+        let waiting = host.emit(unknown.post());
+        let passing = host.emit(known.post());
+        let delivered = consumer.events(1).await;
+        assert_delivered(&delivered, [&passing], "an account that is known");
+        if crash {
+            world.relay.kill();
+        } else {
+            assert!(tokio::join!(world.relay.terminate(), consumer.next()).0.success());
+        }
+        world.network.plc.set_fault(None);
+        world.relay.start_again().await;
+        consumer = world.relay.consumer(Some(delivered[0].seq)).await;
+        assert_delivered(&consumer.events(1).await, [&waiting], "what waited comes again, and what passed does not");
+        unknown = world.account(&host);
+    }
+}
+
 /// Hosts whose accounts never rest.
 struct Load {
     hosts: Vec<Arc<Host>>,
@@ -97,10 +124,10 @@ impl Load {
         load
     }
 
-    /// Ends, and says what was sent: the contents, each account's in order.
-    async fn stop(self) -> Vec<Vec<u8>> {
+    /// Ends, and says what was sent: the contents, each account's in order. The hosts stay.
+    async fn stop(&mut self) -> Vec<Vec<u8>> {
         self.stop.send_replace(true);
-        for task in self.tasks {
+        for task in &mut self.tasks {
             task.await.unwrap();
         }
         std::mem::take(&mut self.sent.lock().unwrap())
@@ -162,7 +189,7 @@ async fn each_event_passes_once_however_often_the_relay_is_killed() {
     let mut world = World::new(52, &[]).await;
     let delivered = Arc::<Mutex<Vec<Delivered>>>::default();
     let following = follow(world.relay.public, Arc::clone(&delivered));
-    let load = Load::start(&world).await;
+    let mut load = Load::start(&world).await;
     for round in 0..ROUNDS {
         let life = rand::rng().random_range(100..1500);
         tokio::time::sleep(Duration::from_millis(life)).await;

@@ -245,7 +245,7 @@ pub struct UpstreamSpec {
     #[x_kube(validation = ANY_HOST.each_rule())]
     pub hosts: Vec<String>,
 
-    /// For development: hosts may be IP addresses and names of one label, and are spoken to over plain HTTP.
+    /// For development: hosts may also be IP addresses and names of one label, spoken to over plain HTTP.
     #[serde(default)]
     pub allow_insecure_hosts: bool,
 
@@ -258,13 +258,13 @@ pub struct UpstreamSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsSpec {
-    /// Accounts of one host; 0 switches the limit off. By default what the relay thinks right.
+    /// Accounts of one host; 0 switches the limit off. By default the relay's own limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub accounts_per_host: Option<i32>,
 
     /// Events per second of one host, before the relay slows down its reading; 0 switches the limit off.
-    /// By default what the relay thinks right.
+    /// By default the relay's own limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub events_per_second: Option<i32>,

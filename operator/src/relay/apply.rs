@@ -98,9 +98,9 @@ impl Applier<'_> {
                 return Ok(live);
             }
         }
-        let applied = api.patch(&name, &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&wanted)).await;
-        self.written::<K>(&what(), "apply");
-        applied.map(Arc::new).map_err(|source| Error::Apply { what: what(), source })
+        let patch = PatchParams::apply(OPERATOR).force();
+        let applied = api.patch(&name, &patch, &Patch::Apply(&wanted)).await;
+        self.wrote::<K, _>("apply", &name, applied).map(Arc::new)
     }
 
     /// Creates an object that is never changed afterwards.
@@ -109,11 +109,9 @@ impl Applier<'_> {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
         K: Serialize + DeserializeOwned + Clone + Debug,
     {
-        let what = format!("{} {}", K::kind(&()), wanted.name_any());
         let params = PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() };
         let created = self.api::<K>().create(&params, &wanted).await;
-        self.written::<K>(&what, "create");
-        created.map(drop).map_err(|source| Error::Apply { what, source })
+        self.wrote::<K, _>("create", &wanted.name_any(), created).map(drop)
     }
 
     /// Deletes what the Relay owns and nobody wants any more, such as a child that an earlier version of
@@ -132,17 +130,12 @@ impl Applier<'_> {
                 && !wanted.contains(object.name_any().as_str())
         });
         for orphan in orphans {
-            let name = orphan.name_any();
-            let what = format!("{} {name}", K::kind(&()));
             // The uid, so that a new object of the same name survives.
-            let params = DeleteParams::background()
-                .preconditions(Preconditions { uid: orphan.uid(), ..Preconditions::default() });
-            let deleted = self.api::<K>().delete(&name, &params).await;
-            self.written::<K>(&what, "delete");
-            match deleted {
-                Ok(_) => {}
+            let this_one = Preconditions { uid: orphan.uid(), ..Preconditions::default() };
+            let params = DeleteParams::background().preconditions(this_one);
+            match self.api::<K>().delete(&orphan.name_any(), &params).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                Err(source) => return Err(Error::Apply { what, source }),
+                deleted => drop(self.wrote::<K, _>("delete", &orphan.name_any(), deleted)?),
             }
         }
         Ok(())
@@ -159,9 +152,16 @@ impl Applier<'_> {
         object.owner_references().iter().any(|owner| owner.uid == self.relay.owner.uid)
     }
 
-    fn written<K: Resource<DynamicType = ()>>(&self, what: &str, verb: &'static str) {
+    /// Counts and logs a write, and gives its failure a name.
+    fn wrote<K, T>(&self, verb: &'static str, name: &str, result: kube::Result<T>) -> Result<T, Error>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let what = format!("{} {name}", K::kind(&()));
         self.context.metrics.wrote(&K::kind(&()), verb);
+        let written = result.map_err(|source| Error::Apply { what: what.clone(), source })?;
         tracing::info!(namespace = self.relay.namespace, relay = self.relay.name, verb, what, "object written");
+        Ok(written)
     }
 }
 

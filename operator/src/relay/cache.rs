@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 
-use futures_util::{Stream, TryStreamExt};
+use futures_util::Stream;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
@@ -69,7 +69,6 @@ where
         .default_backoff()
         .modify(|object: &mut K| object.managed_fields_mut().clear())
         .reflect(writer)
-        .touched_objects()
-        .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watch failed, and begins anew"));
+        .touched_objects();
     (reader, stream)
 }

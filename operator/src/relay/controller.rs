@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
@@ -125,8 +125,7 @@ fn watch_relays(
         .reflect(writer)
         .applied_objects()
         // The operator's own writes of status are no reason to look again.
-        .predicate_filter(predicates::generation, PredicateConfig::default())
-        .inspect_err(|error| tracing::warn!(kind = "Relay", %error, "watch failed, and begins anew"));
+        .predicate_filter(predicates::generation, PredicateConfig::default());
     (reader, stream)
 }
 

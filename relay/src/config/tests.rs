@@ -51,6 +51,7 @@ fn every_setting_can_be_written_in_the_file() {
         host-events-per-second = 7
         trusted-domains = ["*.example.com"]
         max-consumers = 5
+        trust-forwarded-for = true
         initial-seq = 1000
         "#,
     );
@@ -127,6 +128,13 @@ fn sizes_and_durations_are_read_as_people_write_them() {
     for text in ["", "-1h", "h", "99999999999999999999Gi", "16777216Ti", "1 Gi b"] {
         assert!(text.parse::<Span>().is_err() && text.parse::<Bytes>().is_err(), "{text:?}");
     }
+}
+
+/// The file that the operator writes for a Relay with every field set.
+#[test]
+fn the_file_of_the_operator_is_understood() {
+    let written = include_str!("../../../operator/tests/contract/relay.toml");
+    file(written).unwrap();
 }
 
 #[test]

@@ -7,7 +7,10 @@ use anyhow::Context;
 use clap::Parser;
 use rand::seq::IndexedMutRandom;
 use rand::{SeedableRng, rngs::StdRng};
+use relay::protocol::frame::OPS_MAX;
+use sim::account::POSTS;
 use sim::process::Setup;
+use sim::repo::Write;
 use sim::{Account, Host, Network, Relay};
 
 /// Measures how fast one relay takes the backlog of one host
@@ -20,6 +23,10 @@ struct Arguments {
     /// Accounts on the host
     #[arg(long, default_value_t = 500)]
     accounts: u64,
+
+    /// Records that each account has before; how many it has decides how large its commits are
+    #[arg(long, default_value_t = 400)]
+    records: usize,
 
     /// Events in the backlog
     #[arg(long, default_value_t = 20_000)]
@@ -56,8 +63,8 @@ async fn main() -> anyhow::Result<()> {
 
     // The relay gets to know each account first: resolving identities is not what is measured.
     let mut accounts: Vec<Account> = (0..arguments.accounts).map(|_| network.account(&host)).collect();
-    accounts.iter_mut().for_each(|account| drop(host.emit(account.post())));
-    until_passed(&relay, arguments.accounts).await;
+    let known = accounts.iter_mut().map(|account| fill(&host, account, arguments.records)).sum();
+    until_passed(&relay, known).await;
 
     host.down().await;
     let mut random = StdRng::seed_from_u64(1);
@@ -66,12 +73,12 @@ async fn main() -> anyhow::Result<()> {
         let account = accounts.choose_mut(&mut random).context("no accounts")?;
         bytes += host.emit(account.act()).frame.len() as u64;
     }
-    let reading = read_along(&relay, arguments.consumers, arguments.accounts + arguments.events).await;
+    let reading = read_along(&relay, arguments.consumers, known + arguments.events).await;
     let cpu_before = relay.cpu_seconds();
     host.up().await;
     relay.crawl(&host).await;
     let start = Instant::now();
-    until_passed(&relay, arguments.accounts + arguments.events).await;
+    until_passed(&relay, known + arguments.events).await;
     let passed_after = start.elapsed().as_secs_f64();
     for reader in reading {
         reader.await?;
@@ -80,26 +87,33 @@ async fn main() -> anyhow::Result<()> {
     let cpu = relay.cpu_seconds() - cpu_before;
 
     let events = arguments.events as f64;
-    println!(
-        "events                    {:>10}   of {} accounts, {} bytes on average",
-        events,
-        accounts.len(),
-        bytes / arguments.events
-    );
-    println!("events per second         {:>10.0}   until on disk", events / passed_after);
-    println!(
-        "                          {:>10.0}   until with {} consumers",
-        events / delivered_after,
-        arguments.consumers
-    );
-    println!("CPU seconds per 1,000     {:>10.4}   {:.2} cores in use", cpu / events * 1000.0, cpu / delivered_after);
-    println!(
-        "resident memory           {:>10} MiB now, {} MiB at most",
-        relay.memory_bytes("VmRSS") >> 20,
-        relay.memory_bytes("VmHWM") >> 20
-    );
+    let average = bytes / arguments.events;
+    row("events", format!("{events}"), &format!("of {} accounts, {average} bytes on average", accounts.len()));
+    row("events per second", format!("{:.0}", events / passed_after), "until on disk");
+    let consumers = format!("until with {} consumers", arguments.consumers);
+    row("", format!("{:.0}", events / delivered_after), &consumers);
+    let cores = format!("{:.2} cores in use", cpu / delivered_after);
+    row("CPU seconds per 1,000", format!("{:.4}", cpu / events * 1000.0), &cores);
+    let peak = format!("{} MiB at most", relay.memory_bytes("VmHWM") >> 20);
+    row("resident MiB", format!("{}", relay.memory_bytes("VmRSS") >> 20), &peak);
     anyhow::ensure!(relay.terminate().await.success(), "the relay did not stop well");
     Ok(())
+}
+
+fn row(name: &str, value: String, note: &str) {
+    println!("{name:<24}{value:>8}   {note}");
+}
+
+/// Gives an account its records, in commits as large as they may be; returns the number of commits.
+fn fill(host: &Host, account: &mut Account, records: usize) -> u64 {
+    let mut commits = 0;
+    for first in (0..records.max(1)).step_by(OPS_MAX) {
+        let numbers = first..(first + OPS_MAX).min(records.max(1));
+        let writes = numbers.map(|number| Write::Create { path: format!("{POSTS}/{number:013}"), record: vec![0xa0] });
+        host.emit(account.commit(writes.collect()));
+        commits += 1;
+    }
+    commits
 }
 
 async fn until_passed(relay: &Relay, events: u64) {

@@ -154,6 +154,7 @@ async fn an_unreadable_log_ends_only_the_replay() {
     let mut live = rig.connect(Some(300)).await;
     let mut replay = rig.connect(Some(0)).await;
     assert!(matches!(see(&mut replay).await, Seen::Close(1011, _)));
+    drop(replay);
     rig.publish(5, 100);
     expect_events(&mut live, 301, 305).await;
     rig.wait_for_disconnect(Disconnect::Log).await;

@@ -26,13 +26,13 @@ async fn consumers_that_keep_up_get_everything_and_a_close_frame() {
 
 #[tokio::test]
 async fn a_replay_ends_between_two_events() {
-    let rig = Rig::new(limits(), 20_000, 4000).await;
+    let rig = Rig::new(limits(), 5000, 4000).await;
     let mut client = rig.connect_narrow(Some(0)).await;
     expect_events(&mut client, 1, 10).await;
     let firehose = Arc::clone(&rig.firehose);
     let drained = tokio::spawn(async move { firehose.close_all(PATIENCE).await });
     let (next, instead) = read_events(&mut client, 11).await;
-    assert!(next < 20_000, "the replay was not finished: {next}");
+    assert!(next < 5000, "the replay was not finished: {next}");
     assert!(matches!(instead, Seen::Close(GOING_AWAY, _)), "{instead:?}");
     assert_eq!(see(&mut client).await, Seen::End);
     assert_eq!(drained.await.unwrap(), 0);
