@@ -21,7 +21,7 @@ e2e: packages ## the end-to-end suites on the cluster; SUITE=firehose for one
 	@dev/e2e.sh $(SUITE)
 
 unit: packages rocksdb ## the tests that need no cluster
-	@. dev/lib.sh && step unit 'Testing (the first time usually 15 minutes)' dev/cargo.sh test --release --locked --workspace --exclude e2e
+	@. dev/lib.sh && step unit 'Testing (the first time usually 15 minutes)' dev/cargo.sh test --release --locked --workspace
 
 lint: packages rocksdb ## format, clippy, scripts, licences
 	@dev/lint.sh
@@ -33,7 +33,7 @@ relay: packages rocksdb ## the relay alone, with its embedded defaults; ARGS='--
 	@RELAY_DATA_DIR=$${RELAY_DATA_DIR:-.dev/relay} dev/cargo.sh run --release --locked --package relay -- serve $(ARGS)
 
 image: packages rocksdb ## OCI images of relay and operator, in .dev/images
-	@. dev/lib.sh && step build 'Building relay and operator' dev/cargo.sh build --release --locked --package relay --package relay-operator
+	@. dev/lib.sh && step build 'Building relay and operator' dev/cargo.sh build --release --locked --workspace --bins
 	@dev/image/images.sh
 
 crds: packages rocksdb ## the custom resource definitions, from the operator's types

@@ -21,11 +21,12 @@ environment() {
   echo E2E_NETWORK="$ROOT/dev/network/run.sh"
 }
 
-build=("$ROOT/dev/cargo.sh" test --release --locked --package e2e --no-run)
+# Of the whole workspace: a selection of packages would compile their dependencies with other features, anew.
+build=("$ROOT/dev/cargo.sh" test --release --locked --workspace --no-run)
 
 program_of() { # program_of SUITE: the path of its built program
   "${build[@]}" --test "$1" --quiet --message-format=json |
-    jq --raw-output 'select(.executable and .target.kind == ["test"]).executable'
+    jq --raw-output 'select(.executable and (.package_id | contains("/e2e#"))).executable'
 }
 
 run_suite() {

@@ -14,7 +14,7 @@ build() {
   "$ROOT/dev/network/run.sh"
   step rocksdb "Finding RocksDB (to build it, once, takes 13 minutes)" "$ROOT/dev/rocksdb/build.sh"
   step build "Building relay and operator (the first time usually 10 minutes)" \
-    "$ROOT/dev/cargo.sh" build --release --locked --package relay --package relay-operator
+    "$ROOT/dev/cargo.sh" build --release --locked --workspace --bins
   step images "Making images" "$ROOT/dev/image/images.sh"
 }
 

@@ -110,8 +110,12 @@ fn apply<'a>(
         let (was, is) = (before.and_then(|account| account.counted_on()), after.counted_on());
         if was != is {
             let counts = &mut recovered.accounts;
-            was.map(|host| counts.entry(host).and_modify(|count| *count = count.saturating_sub(1)));
-            is.map(|host| *counts.entry(host).or_default() += 1);
+            if let Some(host) = was {
+                counts.entry(host).and_modify(|count| *count = count.saturating_sub(1));
+            }
+            if let Some(host) = is {
+                *counts.entry(host).or_default() += 1;
+            }
         }
         changed.insert(did, after);
     }

@@ -244,7 +244,9 @@ async fn serve_http(listener: TcpListener, routes: Router, mut stopping: watch::
         // The sender goes only when the relay does.
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
-    if let Err(error) = axum::serve(listener.tap_io(firehose::tune_socket), service).with_graceful_shutdown(stopped).await {
+    if let Err(error) =
+        axum::serve(listener.tap_io(firehose::tune_socket), service).with_graceful_shutdown(stopped).await
+    {
         tracing::error!(%error, "HTTP server ended");
     }
 }

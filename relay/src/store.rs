@@ -39,6 +39,9 @@ impl Column {
     }
 }
 
+/// A key and its value.
+pub type Row = (Box<[u8]>, Box<[u8]>);
+
 /// A failed operation of the store.
 #[derive(Debug, thiserror::Error)]
 #[error("derived store: {0}")]
@@ -119,7 +122,7 @@ impl Store {
         &'a self,
         column: Column,
         mode: IteratorMode<'_>,
-    ) -> impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), StoreError>> + use<'a> {
+    ) -> impl Iterator<Item = Result<Row, StoreError>> + use<'a> {
         self.db.iterator_cf(self.family(column), mode).map(|row| row.map_err(StoreError))
     }
 

@@ -140,7 +140,8 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
     std::fs::write(folder.path().join("relay.toml"), "memory-limit = \"61Mi\"").unwrap();
     let from_file = ("RELAY_CONFIG", "relay.toml");
     let from_environment = ("RELAY_MEMORY_LIMIT", "62Mi");
-    let cases: [(&[&str], &[(&str, &str)], &str); 4] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 4] = [
         (&[], &[from_file], "61 MiB"),
         (&[], &[from_file, from_environment], "62 MiB"),
         (&["--memory-limit=63Mi"], &[from_file, from_environment], "63 MiB"),

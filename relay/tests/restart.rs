@@ -134,12 +134,7 @@ impl Load {
     }
 }
 
-async fn emit(
-    host: Arc<Host>,
-    mut accounts: Vec<Account>,
-    log: Arc<Mutex<Vec<Vec<u8>>>>,
-    stop: watch::Receiver<bool>,
-) {
+async fn emit(host: Arc<Host>, mut accounts: Vec<Account>, log: Arc<Mutex<Vec<Vec<u8>>>>, stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         for account in &mut accounts {
             let sent = host.emit(account.any_event());
