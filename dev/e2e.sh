@@ -38,15 +38,18 @@ run_suite() {
     as_root env --chdir="$ROOT/e2e" "${environment[@]}" nsenter --net="$NETNS" "$program" --nocapture --test-threads=1
 }
 
-chosen=("$@")
-(($#)) || mapfile -t chosen < <(suites)
-for suite in "${chosen[@]}"; do
-  [ -e "$ROOT/e2e/tests/$suite.rs" ] || die "there is no suite $suite; there are: $(suites | xargs)"
-done
+main() {
+  local suite chosen=("$@")
+  (($#)) || mapfile -t chosen < <(suites)
+  for suite in "${chosen[@]}"; do
+    [ -e "$ROOT/e2e/tests/$suite.rs" ] || die "there is no suite $suite; there are: $(suites | xargs)"
+  done
 
-if ! is_running; then
-  trap '"$ROOT/dev/down.sh"' EXIT
-fi
-"$ROOT/dev/up.sh"
-step e2e-build "Building the end-to-end suites (the first time usually 2 minutes)" "${build[@]}"
-for suite in "${chosen[@]}"; do run_suite "$suite"; done
+  is_running || trap '"$ROOT/dev/down.sh"' EXIT
+  "$ROOT/dev/up.sh"
+  step e2e-build "Building the end-to-end suites (the first time usually 2 minutes)" "${build[@]}"
+  for suite in "${chosen[@]}"; do run_suite "$suite"; done
+}
+
+main "$@"
+exit # bash reads a script as it runs, and this file may be edited meanwhile

@@ -48,13 +48,14 @@ wait_for() {
   done
 }
 
-# as_root COMMAND…: directly, or by sudo with the variables that env.sh starts from.
+# as_root COMMAND…: directly, or by sudo with the variables that env.sh starts from; HOME becomes root's, so that root
+# leaves no files in yours.
 as_root() {
   if [ "$(id -u)" = 0 ]; then
     "$@"
   else
-    sudo env "HOME=$HOME" "PATH=$PATH" "API_PORT=$API_PORT" "FIREHOSE_PORT=$FIREHOSE_PORT" "ADMIN_PORT=$ADMIN_PORT" \
-      ${XDG_CACHE_HOME:+"XDG_CACHE_HOME=$XDG_CACHE_HOME"} "$@"
+    sudo env "PATH=$PATH" "XDG_CACHE_HOME=$(dirname "$CACHE")" \
+      "API_PORT=$API_PORT" "FIREHOSE_PORT=$FIREHOSE_PORT" "ADMIN_PORT=$ADMIN_PORT" "$@"
   fi
 }
 

@@ -87,13 +87,17 @@ A relay runs on a Kubernetes cluster on this machine ($(elapsed $SECONDS)). Look
 TEXT
 }
 
-# One at a time in a checkout. The cluster is started without this file descriptor (cluster/up.sh), so it ends with us.
-exec 8<"$ROOT"
-flock --nonblock 8 || { say "Waiting for another \`make up\` of this checkout to end" && flock 8; }
+main() {
+  # One at a time in a checkout. The cluster is started without this file descriptor (cluster/up.sh): the lock ends with us.
+  exec 8<"$ROOT"
+  flock --nonblock 8 || { say "Waiting for another \`make up\` of this checkout to end" && flock 8; }
+  build
+  start_cluster
+  install_operator
+  apply_relay
+  seed
+  say_what_next
+}
 
-build
-start_cluster
-install_operator
-apply_relay
-seed
-say_what_next
+main
+exit # bash reads a script as it runs, and this file may be edited meanwhile

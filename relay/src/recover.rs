@@ -67,11 +67,11 @@ pub fn recover(store: &Store, accounts: &Accounts, log: &Reader) -> Result<Recov
         let (key, value) = row?;
         if let (Some(id), Some(row)) = (host::id_of_key(b'p', &key), ProgressRow::decode(&value)) {
             let passed = passed_since.remove(&id).unwrap_or_default();
-            recovered.progress.insert(id, Progress::resume(row, passed));
+            recovered.progress.insert(id, Progress::resume(Some(row), &passed));
         }
     }
     for (id, passed) in passed_since {
-        recovered.progress.insert(id, Progress::resume(ProgressRow::default(), passed));
+        recovered.progress.insert(id, Progress::resume(None, &passed));
     }
     Ok(recovered)
 }

@@ -120,8 +120,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
 
     let (stop_hosts, stopping) = watch::channel(false);
-    let context = HostsContext::new(&config, intake.clone(), stopping.clone(), decisions.clone())?;
-    let hosts = Hosts::new(context, config.clone(), store.clone(), rows, recovered.progress, &recovered.accounts);
+    let context = HostsContext::new(&config, intake.clone(), stopping.clone(), decisions.clone(), store.clone())?;
+    let hosts = Hosts::new(context, config.clone(), rows, recovered.progress, &recovered.accounts);
     let hosts = Arc::new(hosts);
     let firehose = Firehose::new(
         reader.clone(),

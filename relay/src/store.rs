@@ -153,6 +153,11 @@ impl Store {
         Ok(self.db.write_opt(WriteBatch::from_data(batch.data()), &options)?)
     }
 
+    /// Writes rows that survive the process at once: those that the log cannot rebuild.
+    pub fn write_ahead(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        Ok(self.db.write(WriteBatch::from_data(batch.data()))?)
+    }
+
     /// Makes all rows durable, in one step over all columns.
     pub fn flush(&self) -> Result<(), StoreError> {
         let families = Column::ALL.map(|column| self.family(column));

@@ -208,17 +208,17 @@ impl Connection {
     /// The URL to subscribe at. The seq of an oversize message is not known, only that it follows the last one seen:
     /// the cursor steps over it by one, and by more each time that was not enough.
     fn subscription(&self) -> String {
-        let cursor = match self.oversize {
-            0 => self.host.cursor(),
+        let cursor = self.host.cursor().map(|cursor| match self.oversize {
+            0 => cursor,
             times => {
                 let skip = 1u64.checked_shl(times - 1).unwrap_or(u64::MAX);
-                self.host.cursor().max(self.last_seen).saturating_add(skip)
+                cursor.max(self.last_seen).saturating_add(skip)
             }
-        };
+        });
         let path = "/xrpc/com.atproto.sync.subscribeRepos";
         match cursor {
-            0 => self.host.name.url("ws", path),
-            from => self.host.name.url("ws", &format!("{path}?cursor={from}")),
+            None => self.host.name.url("ws", path),
+            Some(cursor) => self.host.name.url("ws", &format!("{path}?cursor={cursor}")),
         }
     }
 
@@ -333,6 +333,9 @@ impl Reader {
             self.rate.wait(per_second).await;
         }
         let Ok(slot) = Arc::clone(&connection.in_flight).acquire_owned().await else { return };
+        if host.cursor().is_none() {
+            connection.context.start_host_at(host, seq.saturating_sub(1));
+        }
         // No await after `begin`: a stream that is cut here must not leave an event begun that nobody finishes.
         let Some(place) = intake.reserve(did, bytes.len()).await else { return };
         match host.begin(seq) {

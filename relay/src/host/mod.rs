@@ -159,6 +159,12 @@ impl Host {
         let _ = self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
     }
 
+    /// Begins with the event after `cursor`, if nothing has begun yet.
+    fn start_at(&self, cursor: u64) {
+        self.lock_progress().start_at(cursor);
+        self.progress_changed.store(true, Ordering::Release);
+    }
+
     /// Notes the arrival of an event.
     pub fn begin(&self, seq: u64) -> Arrival {
         self.lock_progress().begin(seq)
@@ -170,8 +176,8 @@ impl Host {
         self.progress_changed.store(true, Ordering::Release);
     }
 
-    /// The last seq below which everything is finished; 0 at first.
-    pub fn cursor(&self) -> u64 {
+    /// The last seq below which everything is finished; `None` until it has sent something.
+    pub fn cursor(&self) -> Option<u64> {
         self.lock_progress().cursor()
     }
 
@@ -184,7 +190,7 @@ impl Host {
     /// Its progress, if it changed since this was last asked.
     pub fn changed_progress(&self) -> Option<ProgressRow> {
         let changed = self.progress_changed.swap(false, Ordering::Acquire);
-        changed.then(|| self.lock_progress().row())
+        changed.then(|| self.lock_progress().row()).flatten()
     }
 
     /// Why it could not be reached, the last time it could not.

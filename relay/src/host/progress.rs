@@ -14,8 +14,8 @@ pub enum Arrival {
 /// The events of one host: which are finished, and the cursor below which all are (protocol 10).
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Every event with a seq up to this is finished.
-    cursor: u64,
+    /// Every event with a seq up to this is finished, or older than our interest in the host; `None` until its first.
+    cursor: Option<u64>,
     /// Seqs above the cursor that were seen, in order, and whether each is finished.
     open: VecDeque<(u64, bool)>,
     /// Seqs above the stored cursor that were finished before the restart; they come again and must not pass again.
@@ -32,21 +32,29 @@ pub struct ProgressRow {
 }
 
 impl Progress {
-    /// Progress as it was stored, plus the events that the log's tail shows to have passed since.
-    pub fn resume(row: ProgressRow, passed_since: impl IntoIterator<Item = u64>) -> Progress {
-        let mut before_restart: HashSet<u64> = row.finished_ahead.into_iter().collect();
-        before_restart.extend(passed_since.into_iter().filter(|seq| *seq > row.cursor));
-        Progress { cursor: row.cursor, open: VecDeque::new(), before_restart }
+    /// Progress as it was stored, plus the events that the log's tail shows to have passed since. Without a stored row
+    /// it is at the first of those.
+    pub fn resume(row: Option<ProgressRow>, passed_since: &[u64]) -> Progress {
+        let first_passed = passed_since.iter().min().map(|first| first.saturating_sub(1));
+        let cursor = row.as_ref().map(|row| row.cursor).or(first_passed);
+        let finished_ahead = row.into_iter().flat_map(|row| row.finished_ahead);
+        let passed_ahead = passed_since.iter().copied().filter(|seq| Some(*seq) > cursor);
+        Progress { cursor, open: VecDeque::new(), before_restart: finished_ahead.chain(passed_ahead).collect() }
     }
 
-    /// The seq to ask the host to go on from; 0 when it has never sent anything.
-    pub fn cursor(&self) -> u64 {
+    /// The seq to ask the host to go on from; `None` when it has never sent anything.
+    pub fn cursor(&self) -> Option<u64> {
         self.cursor
+    }
+
+    /// Begins with the event after `cursor`, if nothing has begun yet; what the host sent before is not ours to ask for.
+    pub fn start_at(&mut self, cursor: u64) {
+        self.cursor.get_or_insert(cursor);
     }
 
     /// Notes the arrival of `seq`.
     pub fn begin(&mut self, seq: u64) -> Arrival {
-        if seq <= self.cursor {
+        if Some(seq) <= self.cursor {
             return Arrival::Repeated;
         }
         let Err(place) = self.open.binary_search_by_key(&seq, |(open, _)| *open) else {
@@ -71,21 +79,22 @@ impl Progress {
         *self = Progress::default();
     }
 
-    /// What to store.
-    pub fn row(&self) -> ProgressRow {
+    /// What to store; nothing until the host has sent something.
+    pub fn row(&self) -> Option<ProgressRow> {
+        let cursor = self.cursor?;
         let finished = self.open.iter().filter(|(_, finished)| *finished).map(|(seq, _)| *seq);
         let mut finished_ahead: Vec<u64> = finished.chain(self.before_restart.iter().copied()).collect();
-        finished_ahead.retain(|seq| *seq > self.cursor);
+        finished_ahead.retain(|seq| *seq > cursor);
         finished_ahead.sort_unstable();
-        ProgressRow { cursor: self.cursor, finished_ahead }
+        Some(ProgressRow { cursor, finished_ahead })
     }
 
     fn advance(&mut self) {
         while let Some((seq, true)) = self.open.front().copied() {
-            self.cursor = seq;
+            self.cursor = Some(seq);
             self.open.pop_front();
         }
-        if self.open.is_empty() && self.before_restart.iter().all(|seq| *seq <= self.cursor) {
+        if self.open.is_empty() && self.before_restart.iter().all(|seq| Some(*seq) <= self.cursor) {
             self.before_restart.clear();
         }
     }
@@ -117,15 +126,16 @@ mod tests {
     #[test]
     fn cursor_stays_below_the_first_unfinished_event() {
         let mut progress = Progress::default();
+        progress.start_at(2);
         for seq in [3, 5, 9] {
             assert_eq!(progress.begin(seq), Arrival::New);
         }
         progress.finish(5);
-        assert_eq!(progress.row(), ProgressRow { cursor: 0, finished_ahead: vec![5] });
+        assert_eq!(progress.row(), Some(ProgressRow { cursor: 2, finished_ahead: vec![5] }));
         progress.finish(3);
-        assert_eq!(progress.row(), ProgressRow { cursor: 5, finished_ahead: vec![] });
+        assert_eq!(progress.row(), Some(ProgressRow { cursor: 5, finished_ahead: vec![] }));
         progress.finish(9);
-        assert_eq!(progress.cursor(), 9);
+        assert_eq!(progress.cursor(), Some(9));
     }
 
     #[test]
@@ -140,18 +150,27 @@ mod tests {
     #[test]
     fn events_that_the_log_holds_do_not_pass_again_after_a_restart() {
         let row = ProgressRow { cursor: 10, finished_ahead: vec![12] };
-        let mut progress = Progress::resume(row, [9, 14]);
+        let mut progress = Progress::resume(Some(row), &[9, 14]);
         let arrivals = [11, 12, 13, 14, 15].map(|seq| progress.begin(seq));
         use Arrival::{New, Repeated};
         assert_eq!(arrivals, [New, Repeated, New, Repeated, New]);
         progress.finish(11);
-        assert_eq!(progress.cursor(), 12, "12 was finished before the restart");
+        assert_eq!(progress.cursor(), Some(12), "12 was finished before the restart");
     }
 
     #[test]
     fn a_restart_before_the_repeated_events_came_keeps_them() {
         let row = ProgressRow { cursor: 10, finished_ahead: vec![12] };
-        assert_eq!(Progress::resume(row, [14]).row(), ProgressRow { cursor: 10, finished_ahead: vec![12, 14] });
+        let resumed = Progress::resume(Some(row), &[14]).row();
+        assert_eq!(resumed, Some(ProgressRow { cursor: 10, finished_ahead: vec![12, 14] }));
+    }
+
+    #[test]
+    fn a_host_whose_row_was_lost_goes_on_from_its_first_event_in_the_log() {
+        let mut progress = Progress::resume(None, &[8, 7]);
+        assert_eq!(progress.cursor(), Some(6));
+        assert_eq!([7, 8, 9].map(|seq| progress.begin(seq)), [Arrival::Repeated, Arrival::Repeated, Arrival::New]);
+        assert_eq!(Progress::resume(None, &[]).cursor(), None, "one that never sent anything is asked for live events");
     }
 
     proptest! {
@@ -163,6 +182,7 @@ mod tests {
         ) {
             let mut progress = Progress::default();
             let mut finished = Vec::new();
+            progress.start_at(0);
             for seq in &seqs {
                 progress.begin(*seq);
             }
@@ -172,10 +192,10 @@ mod tests {
                     finished.push(*seq);
                 }
             }
-            let stored = ProgressRow::decode(&progress.row().encode()).expect("own row");
-            let mut resumed = Progress::resume(stored, []);
+            let stored = progress.row().and_then(|row| ProgressRow::decode(&row.encode()));
+            let mut resumed = Progress::resume(stored, &[]);
             for seq in &seqs {
-                let again = *seq > resumed.cursor() && resumed.begin(*seq) == Arrival::New;
+                let again = resumed.begin(*seq) == Arrival::New;
                 prop_assert_eq!(again, !finished.contains(seq), "seq {}", seq);
             }
         }

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::check::{CheckError, check};
 use super::tls::Tls;
-use super::{Host, HostName, HostNameError, Progress, connection};
+use super::{Host, HostName, HostNameError, Progress, ProgressRow, connection};
 use crate::config::Config;
 use crate::decisions::{self, Actor, Decisions, HostRow, HostStatus, OwnLimits};
 use crate::net::{self, ClientError};
@@ -35,13 +35,13 @@ pub struct HostsContext {
     checking: Semaphore,
     http: reqwest::Client,
     decisions: Decisions,
+    store: Store,
 }
 
 /// The hosts of the relay.
 pub struct Hosts {
     context: Arc<HostsContext>,
     config: Config,
-    store: Store,
     known: RwLock<Known>,
 }
 
@@ -98,6 +98,7 @@ impl HostsContext {
         intake: Intake,
         stop: watch::Receiver<bool>,
         decisions: Decisions,
+        store: Store,
     ) -> Result<HostsContext, ClientError> {
         Ok(HostsContext {
             intake,
@@ -108,7 +109,20 @@ impl HostsContext {
             checking: Semaphore::new(CHECKS_MAX),
             http: net::client(config.allow_insecure_hosts)?,
             decisions,
+            store,
         })
+    }
+
+    /// Remembers where the relay's interest in a host begins, before its first event goes anywhere: were this lost in a
+    /// crash, the host would be asked for live events alone, and what it sent meanwhile would be missed.
+    pub(super) fn start_host_at(&self, host: &Host, cursor: u64) {
+        host.start_at(cursor);
+        let row = ProgressRow { cursor, finished_ahead: Vec::new() };
+        let mut rows = WriteBatch::default();
+        self.store.put(&mut rows, Column::Host, &progress_key(host.id), &row.encode());
+        if let Err(error) = self.store.write_ahead(&rows) {
+            tracing::warn!(host = %host.name, %error, "start of the host not stored");
+        }
     }
 
     /// Notes why the host could not be read.
@@ -141,12 +155,11 @@ impl Hosts {
     pub fn new(
         context: HostsContext,
         config: Config,
-        store: Store,
         rows: Vec<HostRow>,
         mut progress: HashMap<u32, Progress>,
         accounts: &HashMap<u32, u64>,
     ) -> Hosts {
-        let hosts = Hosts { context: Arc::new(context), config, store, known: RwLock::default() };
+        let hosts = Hosts { context: Arc::new(context), config, known: RwLock::default() };
         for row in rows {
             match HostName::parse(&row.hostname, true) {
                 Ok(name) => {
@@ -175,7 +188,7 @@ impl Hosts {
     pub fn page(&self, after: u32, limit: usize) -> Vec<Arc<Host>> {
         let known = self.read();
         let later = known.by_id.range(after.saturating_add(1)..).map(|(_, host)| host);
-        later.filter(|host| host.cursor() > 0).take(limit).cloned().collect()
+        later.filter(|host| host.cursor().is_some()).take(limit).cloned().collect()
     }
 
     /// The host of a name as people write it.
@@ -249,11 +262,11 @@ impl Hosts {
         let known = self.read();
         if let Some(host) = from.and_then(|id| known.by_id.get(&id)) {
             host.account_went();
-            put_accounts(&self.store, rows, host);
+            put_accounts(&self.context.store, rows, host);
         }
         if let Some(host) = to.and_then(|id| known.by_id.get(&id)) {
             host.account_came();
-            put_accounts(&self.store, rows, host);
+            put_accounts(&self.context.store, rows, host);
         }
     }
 
@@ -261,7 +274,7 @@ impl Hosts {
     pub fn put_progress(&self, rows: &mut WriteBatch) {
         for host in self.read().by_id.values() {
             if let Some(progress) = host.changed_progress() {
-                self.store.put(rows, Column::Host, &progress_key(host.id), &progress.encode());
+                self.context.store.put(rows, Column::Host, &progress_key(host.id), &progress.encode());
             }
         }
     }

@@ -121,12 +121,15 @@ async fn host_status(State(app): State<Arc<App>>, query: Asked<ByHostname>) -> R
 }
 
 fn host_json(host: &Host) -> Value {
-    json!({
+    let mut json = json!({
         "hostname": host.name.as_str(),
-        "seq": host.cursor(),
         "accountCount": host.accounts(),
         "status": host.status().as_str(),
-    })
+    });
+    if let Some(seq) = host.cursor() {
+        json["seq"] = seq.into();
+    }
+    json
 }
 
 async fn list_repos(State(app): State<Arc<App>>, query: Asked<Page>) -> Response {
