@@ -75,7 +75,7 @@ say_what_next() {
 A relay runs on a Kubernetes cluster on this machine ($(elapsed $SECONDS)). Look at it:
 
   firehose      ws://127.0.0.1:$FIREHOSE_PORT/xrpc/com.atproto.sync.subscribeRepos?cursor=0
-  admin page    http://127.0.0.1:$ADMIN_PORT/  as "admin", with the password that this prints:
+  admin page    http://127.0.0.1:$ADMIN_PORT/admin  as "admin", with the password that this prints:
                 kubectl get secret -n relays demo-admin -o go-template='{{.data.token | base64decode}}'
 
   export KUBECONFIG=$KUBECONFIG PATH=$STATE/bin:\$PATH

@@ -13,7 +13,7 @@ use relay::protocol::frame::FRAME_BYTES_MAX;
 use reqwest::Method;
 use sim::account::POSTS;
 use sim::repo::Write;
-use sim::{Account, Fault, Host, Mutation, Sent};
+use sim::{Account, Delivered, Fault, Host, Mutation, Sent};
 
 /// The reason under which a mutation is counted.
 fn expected_reason(mutation: Mutation) -> &'static str {
@@ -260,6 +260,31 @@ async fn events_wait_for_a_directory_that_fails_and_are_never_passed_unverified(
         assert_delivered(&consumer.events(2).await, &waiting, &format!("{fault:?}: once it is over, in order"));
     }
     assert_eq!(world.dropped().await, BTreeMap::from([("signature".to_owned(), 4)]));
+}
+
+/// Of the memory that these tests give the relay, 30 MiB are for events on their way and events that wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_too_much_waits_for_the_directory_the_host_waits_too() {
+    const ACCOUNTS: usize = 200;
+    const RECORD_BYTES: usize = 200_000;
+    let world = World::new(44, &[]).await;
+    let host = world.host().await;
+    let mut consumer = world.relay.consumer(None).await;
+    world.network.plc.set_fault(Some(Fault::Status(503)));
+    let large = |number: usize| {
+        let mut account = world.account(&host);
+        let path = format!("{POSTS}/{number}");
+        host.emit(account.commit(vec![Write::Create { path, record: vec![0; RECORD_BYTES] }]))
+    };
+    let sent: Vec<Sent> = (0..ACCOUNTS).map(large).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.dropped().await, BTreeMap::new(), "nothing is dropped because the directory fails");
+    world.network.plc.set_fault(None);
+    let mut delivered: Vec<_> = consumer.events(ACCOUNTS).await.iter().map(Delivered::content).collect();
+    let mut sent: Vec<_> = sent.iter().map(Sent::content).collect();
+    delivered.sort();
+    sent.sort();
+    assert!(delivered == sent, "each event once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ use relay::protocol::frame::{Peek, peek};
 use sim::account::POSTS;
 use sim::process::Setup;
 use sim::repo::Write;
-use sim::{Account, Consumer, Delivered, Fault, Host, Network, Received, Relay, Sent};
+use sim::{Account, Consumer, Delivered, Fault, Host, Mutation, Network, Received, Relay, Sent};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -134,11 +134,24 @@ impl Load {
     }
 }
 
-async fn emit(host: Arc<Host>, mut accounts: Vec<Account>, log: Arc<Mutex<Vec<Vec<u8>>>>, stop: watch::Receiver<bool>) {
+/// What must not pass, however it is mixed with kills.
+const BAD: [Mutation; 4] = [Mutation::BlockBit, Mutation::HiddenOp, Mutation::StaleRev, Mutation::Cut];
+
+async fn emit(
+    host: Arc<Host>,
+    mut accounts: Vec<Account>,
+    log: Arc<Mutex<Vec<Vec<u8>>>>,
+    stop: watch::Receiver<bool>,
+) {
     while !*stop.borrow() {
         for account in &mut accounts {
             let sent = host.emit(account.any_event());
             log.lock().unwrap().push(sent.content());
+            match rand::rng().random_range(0..500) {
+                0 => host.cut_next_frame(),
+                number if number < 20 => drop(host.emit_frame(|seq| BAD[number % BAD.len()].frame(account, seq))),
+                _ => {}
+            }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -295,7 +295,8 @@ pub enum ValidationMode {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct FirehoseSpec {
-    /// How far back a consumer may resume, such as 72h.
+    /// How far back a consumer may resume, such as 72h; less when the events of that time would fill more than 80 % of the
+    /// volume.
     #[serde(default = "default_replay_window")]
     #[schemars(length(max = 8))]
     #[x_kube(validation = DURATION.rule())]

@@ -12,6 +12,10 @@ use crate::relay::validate::ValidRelay;
 /// Name of the configuration file.
 pub(super) const FILE: &str = "relay.toml";
 
+/// Share of the volume that the event log may fill. Events beyond go before their time, rather than that a burst fills
+/// the disk and holds back every host; the rest is for the state of accounts and the segment being written.
+const LOG_PERCENT: u64 = 80;
+
 /// The keys of the relay's configuration file that a Relay decides. The relay refuses unknown keys.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -30,6 +34,7 @@ struct RelayToml<'a> {
     host_events_per_second: Option<i32>,
     validation: &'static str,
     replay_window: &'a str,
+    replay_max_size: String,
     durability: &'static str,
 }
 
@@ -54,6 +59,7 @@ pub(super) fn relay_toml(relay: &ValidRelay) -> Result<String, toml::ser::Error>
             ValidationMode::Lenient => "lenient",
         },
         replay_window: &settings.replay_window,
+        replay_max_size: (relay.storage_size.0 / 100 * LOG_PERCENT).to_string(),
         durability: match settings.durability {
             Durability::Sync => "sync",
             Durability::Os => "os",
