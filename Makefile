@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test e2e unit lint fmt relay image crds rocksdb packages
+.PHONY: help up down test e2e unit lint fmt relay bench image crds rocksdb packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ fmt: ## format the source
 
 relay: packages rocksdb ## the relay alone, with its embedded defaults; ARGS='--host pds.example.com'
 	@RELAY_DATA_DIR=$${RELAY_DATA_DIR:-.dev/relay} dev/cargo.sh run --release --locked --package relay -- serve $(ARGS)
+
+bench: packages rocksdb ## how fast the relay takes one host's backlog; ARGS='--events 50000'
+	@. dev/lib.sh && step build 'Building relay and bench' dev/cargo.sh build --release --locked --workspace --bins
+	@. dev/lib.sh && "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
 
 image: packages rocksdb ## OCI images of relay and operator, in .dev/images
 	@. dev/lib.sh && step build 'Building relay and operator' dev/cargo.sh build --release --locked --workspace --bins

@@ -111,12 +111,17 @@ struct Load {
 }
 
 impl Load {
+    /// Starts once the relay has seen something of each host: from there on it may miss nothing.
     async fn start(world: &World) -> Load {
         let (stop, _) = watch::channel(false);
+        let mut consumer = world.relay.consumer(None).await;
         let mut load = Load { hosts: Vec::new(), sent: Arc::default(), stop, tasks: Vec::new() };
         for _ in 0..2 {
             let host = Arc::new(world.host().await);
-            let accounts: Vec<Account> = (0..10).map(|_| world.account(&host)).collect();
+            let mut accounts: Vec<Account> = (0..10).map(|_| world.account(&host)).collect();
+            let first = accounts.iter_mut().map(|account| host.emit(account.post()).content());
+            load.sent.lock().unwrap().extend(first);
+            consumer.events(accounts.len()).await;
             let (sent, stop) = (Arc::clone(&load.sent), load.stop.subscribe());
             load.hosts.push(Arc::clone(&host));
             load.tasks.push(tokio::spawn(emit(host, accounts, sent, stop)));
@@ -137,12 +142,7 @@ impl Load {
 /// What must not pass, however it is mixed with kills.
 const BAD: [Mutation; 4] = [Mutation::BlockBit, Mutation::HiddenOp, Mutation::StaleRev, Mutation::Cut];
 
-async fn emit(
-    host: Arc<Host>,
-    mut accounts: Vec<Account>,
-    log: Arc<Mutex<Vec<Vec<u8>>>>,
-    stop: watch::Receiver<bool>,
-) {
+async fn emit(host: Arc<Host>, mut accounts: Vec<Account>, log: Arc<Mutex<Vec<Vec<u8>>>>, stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         for account in &mut accounts {
             let sent = host.emit(account.any_event());

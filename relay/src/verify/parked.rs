@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Inbound, Reason, Stats};
+use super::{Inbound, Stats};
 use crate::protocol::did::Did;
 
 /// The waiting events of one shard. Their bytes count against a bound of their own, so that an unreachable resolver
-/// does not hold up the events of accounts that are known.
+/// does not hold up the events of accounts that are known. Beyond it they keep their share of what is on its way to the
+/// log: then the hosts are held back, as they must be when the relay meets the network for the first time.
 pub(super) struct Parked {
     queues: HashMap<Did, VecDeque<Waiting>>,
     bytes: Arc<Semaphore>,
@@ -18,7 +19,7 @@ pub(super) struct Parked {
 
 struct Waiting {
     event: Inbound,
-    _bytes: OwnedSemaphorePermit,
+    _bytes: Option<OwnedSemaphorePermit>,
 }
 
 impl Parked {
@@ -31,16 +32,15 @@ impl Parked {
         self.queues.contains_key(did)
     }
 
-    /// Lets an event wait behind those of its account; gives it back when too much waits already.
-    pub(super) fn push(&mut self, did: &Did, mut event: Inbound) -> Result<(), (Inbound, Reason)> {
-        let bytes = u32::try_from(event.frame.len()).unwrap_or(u32::MAX);
-        let Ok(permit) = Arc::clone(&self.bytes).try_acquire_many_owned(bytes) else {
-            return Err((event, Reason::IdentityQueueFull));
-        };
-        event.bytes = None;
+    /// Lets an event wait behind those of its account.
+    pub(super) fn push(&mut self, did: &Did, mut event: Inbound) {
+        let wanted = u32::try_from(event.frame.len()).unwrap_or(u32::MAX);
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(wanted).ok();
+        if bytes.is_some() {
+            event.bytes = None;
+        }
         self.stats.parked();
-        self.queues.entry(did.clone()).or_default().push_back(Waiting { event, _bytes: permit });
-        Ok(())
+        self.queues.entry(did.clone()).or_default().push_back(Waiting { event, _bytes: bytes });
     }
 
     /// Takes all that wait for `did`, in order.

@@ -19,8 +19,6 @@ pub enum Reason {
     IdentityAbsent,
     /// The identity could not be resolved for as long as an event may wait.
     IdentityUnavailable,
-    /// Too much waits for identities already.
-    IdentityQueueFull,
     /// The account's identity names another host (protocol 18).
     WrongHost,
     /// The account is not active (protocol 19).
@@ -52,7 +50,6 @@ impl Reason {
             Reason::Did => "did",
             Reason::IdentityAbsent => "identity_absent",
             Reason::IdentityUnavailable => "identity_unavailable",
-            Reason::IdentityQueueFull => "identity_queue_full",
             Reason::WrongHost => "wrong_host",
             Reason::AccountInactive => "account_inactive",
             Reason::HostAccountLimit => "host_account_limit",

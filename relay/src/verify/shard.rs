@@ -51,7 +51,7 @@ impl Shard {
     fn arrived(&mut self, event: Inbound) {
         match Judge::did(&event.frame) {
             Err(reason) => self.drop(event, reason),
-            Ok(did) if self.parked.is_waiting(&did) => self.park(did, event),
+            Ok(did) if self.parked.is_waiting(&did) => self.parked.push(&did, event),
             Ok(did) => self.rule(did, event, false),
         }
     }
@@ -63,7 +63,7 @@ impl Shard {
                 self.drop(event, Reason::IdentityUnavailable);
             } else if self.parked.is_waiting(did) {
                 // An earlier event of the account waits again.
-                self.park(did.clone(), event);
+                self.parked.push(did, event);
             } else {
                 self.rule(did.clone(), event, freshness == Freshness::Forced);
             }
@@ -76,10 +76,8 @@ impl Shard {
             Ok(ruling) => self.pass(did, event, ruling),
             Err(Stop::Drop(reason)) => self.drop(event, reason),
             Err(Stop::Resolve(freshness)) => {
-                self.park(did.clone(), event);
-                if self.parked.is_waiting(&did) {
-                    self.resolve(did, freshness);
-                }
+                self.parked.push(&did, event);
+                self.resolve(did, freshness);
             }
         }
     }
@@ -100,12 +98,6 @@ impl Shard {
         self.stats.dropped(reason);
         event.host.counts.dropped.fetch_add(1, Ordering::Relaxed);
         event.host.finish(event.seq);
-    }
-
-    fn park(&mut self, did: Did, event: Inbound) {
-        if let Err((event, reason)) = self.parked.push(&did, event) {
-            self.drop(event, reason);
-        }
     }
 
     /// Looks the identity up, for as long as an event may wait, and reports back to this shard.

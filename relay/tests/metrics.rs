@@ -1,0 +1,22 @@
+//! The metrics, as Prometheus reads them.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_is_in_the_reference() {
+    let reference = include_str!("../../docs/reference/metrics.md");
+    let world = World::new(81, &[]).await;
+    let text = world.relay.get_admin("/metrics").await.text;
+    let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert!(families.len() > 20, "{text}");
+    for family in families {
+        let (name, kind) = family.split_once(' ').unwrap();
+        let shown = if kind == "counter" { format!("`{name}_total`") } else { format!("`{name}`") };
+        assert!(reference.contains(&shown), "docs/reference/metrics.md lacks {shown}");
+    }
+    assert!(text.trim_end().ends_with("# EOF"), "{text}");
+}
