@@ -21,7 +21,7 @@ e2e: packages ## the end-to-end suites on the cluster; SUITE=firehose for one
 	@dev/e2e.sh $(SUITE)
 
 unit: packages rocksdb ## the tests that need no cluster
-	@. dev/lib.sh && step unit 'Testing (the first time usually 15 minutes)' dev/cargo.sh test --release --locked --workspace
+	@. dev/lib.sh && step unit 'Testing (the first time usually 15 minutes)' dev/cargo.sh test --release --locked --workspace && tally unit
 
 lint: packages rocksdb ## format, clippy, scripts, licences
 	@dev/lint.sh

@@ -36,6 +36,7 @@ run_suite() {
   # In the cluster's network, where pods, Services, PDSes and PLC directory are at their own addresses.
   step "e2e-$1" "End-to-end suite $1" \
     as_root env --chdir="$ROOT/e2e" "${environment[@]}" nsenter --net="$NETNS" "$program" --nocapture --test-threads=1
+  tally "e2e-$1"
 }
 
 main() {

@@ -38,6 +38,11 @@ step() {
   say "$what$(elapsed $((SECONDS - start)))"
 }
 
+# tally LOG: how many tests cargo counted in .dev/log/LOG.log
+tally() {
+  awk '/^test result:/ {passed += $4; failed += $6} END {printf "%d passed, %d failed\n", passed, failed}' "$LOGS/$1.log"
+}
+
 # wait_for SECONDS WHAT COMMAND…: runs the command until it succeeds; gives up with a sentence.
 wait_for() {
   local end=$((SECONDS + $1)) what=$2
