@@ -15,7 +15,7 @@ elapsed() {
 }
 
 # step LOG WHAT COMMAND…: says what happens, runs the command with its output in .dev/log/LOG.log (VERBOSE=1 shows it
-# too), and says how long it took. A failure ends the script with the end of that log.
+# too), and says how long it took. A failure ends the script with what that log says of it.
 # The command is a program, not a function of several steps: bash ignores `set -e` where it asks for the status.
 step() {
   local log=$LOGS/$1.log what=$2 start=$SECONDS status=0
@@ -31,8 +31,10 @@ step() {
     what=""
   fi
   if ((status)); then
-    say "failed after $(elapsed $((SECONDS - start))). The end of $log:"
-    tail -n 30 "$log" | sed 's/^/  /'
+    say "failed after $(elapsed $((SECONDS - start))). The first errors and the end of $log:"
+    # Panics of tests and errors of compilers each say where in their second line.
+    { grep --max-count=5 --after-context=1 --extended-regexp "^error|^thread .* panicked at" "$log" || true; tail -n 30 "$log"; } |
+      cut -c1-500 | sed 's/^/  /'
     exit "$status"
   fi
   say "$what$(elapsed $((SECONDS - start)))"

@@ -158,6 +158,7 @@ impl Host {
     pub async fn down(&mut self) {
         if let Some(server) = self.server.take() {
             server.stop().await;
+            self.disconnected().await;
         }
     }
 

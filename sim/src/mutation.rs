@@ -237,10 +237,12 @@ impl Mutation {
 
     /// Mutations of what the message says that has changed.
     fn operations(self, account: &mut Account) -> Commit {
-        let path = account.repo().records().keys().next().expect("an account with records").clone();
         let other = Cid::of(b"another record");
         let mut commit = match self {
-            Mutation::OtherPrev | Mutation::NoPrev => account.update(&path),
+            Mutation::OtherPrev | Mutation::NoPrev => {
+                let path = account.repo().records().keys().next().expect("an account with records").clone();
+                account.update(&path)
+            }
             Mutation::HiddenOp => account.commit(vec![create("seen", vec![0xa0]), create("hidden", vec![0xa0])]),
             _ => account.post(),
         };

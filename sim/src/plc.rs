@@ -80,11 +80,6 @@ impl Plc {
         self.shared.lock().documents.insert(did.clone(), document);
     }
 
-    /// Removes an entry: 404 from now on.
-    pub fn remove(&self, did: &str) {
-        self.shared.lock().documents.remove(did);
-    }
-
     /// Misbehaves towards all, or no longer.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.shared.lock().fault = fault;

@@ -90,7 +90,8 @@ impl Host {
             standing: watch::Sender::new(Standing { status, wakes: 0 }),
             connected: AtomicBool::new(false),
             progress: Mutex::new(progress),
-            progress_changed: AtomicBool::new(false),
+            // What a start has learnt from the log is in no row yet.
+            progress_changed: AtomicBool::new(true),
             last_error: Mutex::new(None),
             counts: HostCounts::default(),
         }
