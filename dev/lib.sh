@@ -33,8 +33,10 @@ step() {
   if ((status)); then
     say "failed after $(elapsed $((SECONDS - start))). The first errors and the end of $log:"
     # Panics of tests and errors of compilers each say where in their second line.
-    { grep --max-count=5 --after-context=1 --extended-regexp "^error|^thread .* panicked at" "$log" || true; tail -n 30 "$log"; } |
-      cut -c1-500 | sed 's/^/  /'
+    {
+      grep --max-count=5 --after-context=1 --extended-regexp "^error|^thread .* panicked at" "$log" || true
+      tail -n 30 "$log"
+    } | cut -c1-500 | sed 's/^/  /'
     exit "$status"
   fi
   say "$what$(elapsed $((SECONDS - start)))"

@@ -336,7 +336,8 @@ async fn a_full_disk_holds_the_hosts_back() {
     let ballast = format!("/proc/{}/root{}/ballast", relay.pid().as_raw_nonzero(), data_dir.display());
     std::fs::remove_file(ballast).unwrap();
     let delivered = consumer.events(LARGE_RECORDS + 1).await;
-    let (of_other_delivered, delivered): (Vec<_>, Vec<_>) = delivered.into_iter().partition(|event| event.did == other.did);
+    let (of_other_delivered, delivered): (Vec<_>, Vec<_>) =
+        delivered.into_iter().partition(|event| event.did == other.did);
     assert_delivered(&delivered, &sent, "all of it, once there is room");
     assert_delivered(&of_other_delivered, [&of_other], "that of the other host");
     relay.until("it is ready again", async |relay| relay.is_ready().await).await;
