@@ -311,7 +311,8 @@ async fn a_full_disk_holds_the_hosts_back() {
     let mut setup = Setup::new(env!("CARGO_BIN_EXE_relay"), &data_dir, &network.plc, &[]);
     let script =
         format!("mount -t tmpfs -o {DISK} tmpfs $0 && head -c {BALLAST_BYTES} /dev/zero > $0/ballast && exec $@");
-    let wrapper = NAMESPACE.iter().chain(&["sh", "-c", &script]).map(OsString::from);
+    let shell = ["sh", "-c", &script];
+    let wrapper = NAMESPACE.iter().chain(&shell).map(OsString::from);
     setup.command = wrapper.chain([OsString::from(&data_dir)]).chain(setup.command).collect();
     let mut relay = Relay::start(setup).await;
 
