@@ -183,7 +183,7 @@ impl Mutation {
                 with_root(commit, object)
             }
             Mutation::StaleRev => {
-                account.set_clock(account.rev().map_or(0, Tid::timestamp_us) - 1_000_000);
+                account.set_clock(account.rev().map_or(0, Tid::timestamp_us).saturating_sub(1_000_000));
                 account.post()
             }
             Mutation::FutureRev => {

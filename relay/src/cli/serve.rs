@@ -31,7 +31,8 @@ impl Serve {
         match configure(self.config, self.settings).map_err(anyhow::Error::from).and_then(serve) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("relay: {error:#}");
+                // Our errors name their causes themselves.
+                eprintln!("relay: {error}");
                 ExitCode::FAILURE
             }
         }

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -13,6 +12,7 @@ use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer::{Asked, Told};
 use super::xrpc::{Crawl, crawl};
 use super::{App, answer, auth};
 use crate::decisions::{self, OwnLimits};
@@ -90,8 +90,8 @@ fn host_json(host: &Host) -> Value {
     })
 }
 
-async fn request_crawl(State(app): State<Arc<App>>, body: Result<Json<Crawl>, JsonRejection>) -> Response {
-    crawl(&app, body, Named::ByAdmin).await
+async fn request_crawl(State(app): State<Arc<App>>, Told(asked): Told<Crawl>) -> Response {
+    crawl(&app, &asked, Named::ByAdmin).await
 }
 
 #[derive(Deserialize)]
@@ -99,20 +99,16 @@ struct ByHost {
     host: String,
 }
 
-async fn block(State(app): State<Arc<App>>, query: Result<Query<ByHost>, QueryRejection>) -> Response {
-    set_banned(&app, query, true).await
+async fn block(State(app): State<Arc<App>>, Asked(query): Asked<ByHost>) -> Response {
+    set_banned(&app, &query.host, true).await
 }
 
-async fn unblock(State(app): State<Arc<App>>, query: Result<Query<ByHost>, QueryRejection>) -> Response {
-    set_banned(&app, query, false).await
+async fn unblock(State(app): State<Arc<App>>, Asked(query): Asked<ByHost>) -> Response {
+    set_banned(&app, &query.host, false).await
 }
 
-async fn set_banned(app: &App, query: Result<Query<ByHost>, QueryRejection>, is_banned: bool) -> Response {
-    let Query(ByHost { host }) = match query {
-        Ok(query) => query,
-        Err(rejection) => return answer::bad_request(rejection),
-    };
-    let Some(host) = app.hosts.find(&host) else { return unknown_host() };
+async fn set_banned(app: &App, host: &str, is_banned: bool) -> Response {
+    let Some(host) = app.hosts.find(host) else { return unknown_host() };
     match app.hosts.set_banned(&host, is_banned).await {
         Ok(()) => Json(host_json(&host)).into_response(),
         Err(failure) => answer::internal(failure),
@@ -129,11 +125,7 @@ struct ChangeLimits {
     events_per_second: Option<u32>,
 }
 
-async fn change_limits(State(app): State<Arc<App>>, body: Result<Json<ChangeLimits>, JsonRejection>) -> Response {
-    let Json(change) = match body {
-        Ok(body) => body,
-        Err(rejection) => return answer::bad_request(rejection),
-    };
+async fn change_limits(State(app): State<Arc<App>>, Told(change): Told<ChangeLimits>) -> Response {
     let Some(host) = app.hosts.find(&change.host) else { return unknown_host() };
     let limits = OwnLimits { accounts: change.account_limit, events_per_second: change.events_per_second };
     match app.hosts.set_limits(&host, limits).await {
@@ -155,18 +147,12 @@ struct ByDomain {
     domain: String,
 }
 
-async fn ban_domain(State(app): State<Arc<App>>, body: Result<Json<ByDomain>, JsonRejection>) -> Response {
-    match body {
-        Ok(Json(ByDomain { domain })) => domain_changed(app.hosts.ban_domain(&domain).await),
-        Err(rejection) => answer::bad_request(rejection),
-    }
+async fn ban_domain(State(app): State<Arc<App>>, Told(asked): Told<ByDomain>) -> Response {
+    domain_changed(app.hosts.ban_domain(&asked.domain).await)
 }
 
-async fn unban_domain(State(app): State<Arc<App>>, body: Result<Json<ByDomain>, JsonRejection>) -> Response {
-    match body {
-        Ok(Json(ByDomain { domain })) => domain_changed(app.hosts.unban_domain(&domain).await),
-        Err(rejection) => answer::bad_request(rejection),
-    }
+async fn unban_domain(State(app): State<Arc<App>>, Told(asked): Told<ByDomain>) -> Response {
+    domain_changed(app.hosts.unban_domain(&asked.domain).await)
 }
 
 fn domain_changed(changed: Result<bool, decisions::Error>) -> Response {
@@ -186,12 +172,8 @@ struct AuditPage {
 /// Rows in one page of the audit.
 const AUDIT_PAGE: u32 = 200;
 
-async fn audit(State(app): State<Arc<App>>, query: Result<Query<AuditPage>, QueryRejection>) -> Response {
-    let Query(AuditPage { before }) = match query {
-        Ok(query) => query,
-        Err(rejection) => return answer::bad_request(rejection),
-    };
-    let rows = match app.decisions.audit(before, AUDIT_PAGE).await {
+async fn audit(State(app): State<Arc<App>>, Asked(page): Asked<AuditPage>) -> Response {
+    let rows = match app.decisions.audit(page.before, AUDIT_PAGE).await {
         Ok(rows) => rows,
         Err(failure) => return answer::internal(failure),
     };

@@ -1,9 +1,36 @@
-//! The forms of answers.
+//! The forms of requests and answers.
 
 use axum::Json;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde_json::json;
+
+/// The parameters of a query; what does not fit is answered as XRPC does.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asked<T>, Response> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(query)| Asked(query)).map_err(bad_request)
+    }
+}
+
+/// A JSON body; what does not fit is answered as XRPC does.
+pub(super) struct Told<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Told<T>, Response> {
+        let body = Json::from_request(request, state).await;
+        body.map(|Json(body)| Told(body)).map_err(bad_request)
+    }
+}
 
 /// An XRPC error: `{error, message}`.
 pub(super) fn error(status: StatusCode, name: &str, message: impl std::fmt::Display) -> Response {

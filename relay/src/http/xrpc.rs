@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,6 +10,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer::{Asked, Told};
 use super::{App, answer};
 use crate::account::{Account, Status};
 use crate::host::{AddError, Host, Named};
@@ -37,18 +37,6 @@ impl Limits {
     }
 }
 
-/// A query, or the error that says what is wrong with it.
-type Asked<T> = Result<Query<T>, QueryRejection>;
-
-macro_rules! asked {
-    ($query:expr) => {
-        match $query {
-            Ok(Query(query)) => query,
-            Err(rejection) => return answer::bad_request(rejection),
-        }
-    };
-}
-
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/xrpc/com.atproto.sync.requestCrawl", post(request_crawl))
@@ -66,17 +54,13 @@ pub(super) struct Crawl {
     hostname: String,
 }
 
-async fn request_crawl(State(app): State<Arc<App>>, body: Result<Json<Crawl>, JsonRejection>) -> Response {
-    crawl(&app, body, Named::ByAnyone).await
+async fn request_crawl(State(app): State<Arc<App>>, Told(asked): Told<Crawl>) -> Response {
+    crawl(&app, &asked, Named::ByAnyone).await
 }
 
 /// Takes a host that is named.
-pub(super) async fn crawl(app: &App, body: Result<Json<Crawl>, JsonRejection>, by: Named) -> Response {
-    let Json(Crawl { hostname }) = match body {
-        Ok(body) => body,
-        Err(rejection) => return answer::error(StatusCode::BAD_REQUEST, "BadRequest", rejection),
-    };
-    match app.hosts.add(&hostname, by).await {
+pub(super) async fn crawl(app: &App, asked: &Crawl, by: Named) -> Response {
+    match app.hosts.add(&asked.hostname, by).await {
         Ok(_) => Json(json!({})).into_response(),
         Err(error @ AddError::Name(_)) => answer::error(StatusCode::BAD_REQUEST, "BadRequest", error),
         Err(error @ AddError::Banned(_)) => answer::error(StatusCode::FORBIDDEN, "HostBanned", error),
@@ -92,8 +76,7 @@ struct Page {
     cursor: Option<String>,
 }
 
-async fn list_hosts(State(app): State<Arc<App>>, query: Asked<Page>) -> Response {
-    let page = asked!(query);
+async fn list_hosts(State(app): State<Arc<App>>, Asked(page): Asked<Page>) -> Response {
     let limit = match LIST_HOSTS.of(page.limit) {
         Ok(limit) => limit,
         Err(response) => return *response,
@@ -112,9 +95,8 @@ struct ByHostname {
     hostname: String,
 }
 
-async fn host_status(State(app): State<Arc<App>>, query: Asked<ByHostname>) -> Response {
-    let ByHostname { hostname } = asked!(query);
-    match app.hosts.find(&hostname) {
+async fn host_status(State(app): State<Arc<App>>, Asked(query): Asked<ByHostname>) -> Response {
+    match app.hosts.find(&query.hostname) {
         Some(host) => Json(host_json(&host)).into_response(),
         None => answer::error(StatusCode::NOT_FOUND, "HostNotFound", "this relay does not know the host"),
     }
@@ -132,8 +114,7 @@ fn host_json(host: &Host) -> Value {
     json
 }
 
-async fn list_repos(State(app): State<Arc<App>>, query: Asked<Page>) -> Response {
-    let page = asked!(query);
+async fn list_repos(State(app): State<Arc<App>>, Asked(page): Asked<Page>) -> Response {
     let limit = match LIST_REPOS.of(page.limit) {
         Ok(limit) => limit,
         Err(response) => return *response,
@@ -173,15 +154,15 @@ struct ByDid {
     did: String,
 }
 
-async fn repo_status(State(app): State<Arc<App>>, query: Asked<ByDid>) -> Response {
-    match known_account(&app, asked!(query)) {
+async fn repo_status(State(app): State<Arc<App>>, Asked(query): Asked<ByDid>) -> Response {
+    match known_account(&app, &query) {
         Ok((did, account)) => Json(account_json(did.as_str(), &account)).into_response(),
         Err(response) => *response,
     }
 }
 
-async fn latest_commit(State(app): State<Arc<App>>, query: Asked<ByDid>) -> Response {
-    let account = match known_account(&app, asked!(query)) {
+async fn latest_commit(State(app): State<Arc<App>>, Asked(query): Asked<ByDid>) -> Response {
+    let account = match known_account(&app, &query) {
         Ok((_, account)) => account,
         Err(response) => return *response,
     };
@@ -203,8 +184,8 @@ async fn latest_commit(State(app): State<Arc<App>>, query: Asked<ByDid>) -> Resp
     }
 }
 
-fn known_account(app: &App, query: ByDid) -> Result<(Did, Account), Box<Response>> {
-    let did = parse_did(&query)?;
+fn known_account(app: &App, query: &ByDid) -> Result<(Did, Account), Box<Response>> {
+    let did = parse_did(query)?;
     match app.accounts.get(did.as_str()) {
         Ok(Some(account)) => Ok((did, account)),
         Ok(None) => {
@@ -216,8 +197,8 @@ fn known_account(app: &App, query: ByDid) -> Result<(Did, Account), Box<Response
 }
 
 /// Sends the client to the account's PDS, which has the repository; we do not.
-async fn repo(State(app): State<Arc<App>>, query: Asked<ByDid>) -> Response {
-    let did = match parse_did(&asked!(query)) {
+async fn repo(State(app): State<Arc<App>>, Asked(query): Asked<ByDid>) -> Response {
+    let did = match parse_did(&query) {
         Ok(did) => did,
         Err(response) => return *response,
     };
