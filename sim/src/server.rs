@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 const PORT_FIRST: u16 = 10_000;
 /// … to where those begin that the kernel gives to connections: a port that is free stays free until it is used.
 const PORT_END: u16 = 32_768;
+/// More than one process uses.
+const PORTS_OF_A_PROCESS: u32 = 509;
 
 /// An address on the loopback interface that nobody listens on.
 ///
@@ -21,8 +23,8 @@ const PORT_END: u16 = 32_768;
 pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let range = PORT_END - PORT_FIRST;
-    // Processes start at different places.
-    let offset = (std::process::id() % u32::from(range)) as u16;
+    // Processes that run at the same time start far from each other.
+    let offset = (std::process::id().wrapping_mul(PORTS_OF_A_PROCESS) % u32::from(range)) as u16;
     (0..range)
         .map(|_| PORT_FIRST + (offset + NEXT.fetch_add(1, Ordering::Relaxed) % range) % range)
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
