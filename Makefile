@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test e2e unit lint fmt relay bench image crds rocksdb packages
+.PHONY: help up down test e2e unit lint fmt build relay bench image crds rocksdb packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,19 +29,20 @@ lint: packages rocksdb ## format, clippy, scripts, licences
 fmt: ## format the source
 	@cargo fmt --all
 
-relay: packages rocksdb ## the relay alone, with its embedded defaults; ARGS='--host pds.example.com'
-	@RELAY_DATA_DIR=$${RELAY_DATA_DIR:-.dev/relay} dev/cargo.sh run --release --locked --package relay -- serve $(ARGS)
+build: packages rocksdb ## the programs; of the whole workspace, since a part of it would compile dependencies anew
+	@. dev/lib.sh && step build 'Building the programs (the first time usually 10 minutes)' dev/cargo.sh build --release --locked --workspace --bins
 
-bench: packages rocksdb ## how fast the relay takes one host's backlog; ARGS='--events 50000'
-	@. dev/lib.sh && step build 'Building relay and bench' dev/cargo.sh build --release --locked --workspace --bins
-	@. dev/lib.sh && "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
+relay: build ## the relay alone, with its embedded defaults; ARGS='--host pds.example.com'
+	@. dev/lib.sh && RELAY_DATA_DIR=$${RELAY_DATA_DIR:-.dev/relay} exec "$$CARGO_TARGET_DIR/release/relay" serve $(ARGS)
 
-image: packages rocksdb ## OCI images of relay and operator, in .dev/images
-	@. dev/lib.sh && step build 'Building relay and operator' dev/cargo.sh build --release --locked --workspace --bins
+bench: build ## how fast the relay takes one host's backlog; ARGS='--events 50000'
+	@. dev/lib.sh && exec "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
+
+image: build ## OCI images of relay and operator, in .dev/images
 	@dev/image/images.sh
 
 crds: packages rocksdb ## the custom resource definitions, from the operator's types
-	@UPDATE_GENERATED=1 dev/cargo.sh test --quiet --release --locked --package relay-operator --test generated
+	@UPDATE_GENERATED=1 dev/cargo.sh test --quiet --release --locked --workspace --test generated
 
 rocksdb: packages ## the static RocksDB that the relay links, once into the cache
 	@. dev/lib.sh && step rocksdb 'Finding RocksDB (to build it, once, takes 13 minutes)' dev/rocksdb/build.sh
