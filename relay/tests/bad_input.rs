@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{World, assert_delivered};
+use relay::protocol::car::BLOCK_BYTES_MAX;
 use relay::protocol::frame::FRAME_BYTES_MAX;
 use reqwest::Method;
 use sim::account::POSTS;
@@ -285,6 +286,43 @@ async fn when_too_much_waits_for_the_directory_the_host_waits_too() {
     delivered.sort();
     sent.sort();
     assert!(delivered == sent, "each event once");
+}
+
+/// Events of an account wait behind its #identity, and each of those makes the relay look the identity up again, which
+/// it does for one account only now and then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_makes_the_relay_wait_holds_up_itself_alone() {
+    const REFRESHES: usize = 5;
+    const LARGE_EVENTS: usize = 60;
+    let world = World::new(45, &[]).await;
+    let (host, hostile_host) = (world.host().await, world.host().await);
+    let (mut account, mut hostile) = (world.account(&host), world.account(&hostile_host));
+    let mut consumer = world.relay.consumer(None).await;
+    host.emit(account.post());
+    consumer.event().await;
+    for _ in 0..REFRESHES {
+        hostile_host.emit(hostile.identity());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for number in 0..LARGE_EVENTS {
+        let path = format!("{POSTS}/{number}");
+        hostile_host.emit(hostile.commit(vec![Write::Create { path, record: vec![0; BLOCK_BYTES_MAX] }]));
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let sent = host.emit(account.post());
+        let from_host = async {
+            loop {
+                let event = consumer.event().await;
+                if event.did == account.did {
+                    return event;
+                }
+            }
+        };
+        let event = tokio::time::timeout(Duration::from_secs(5), from_host).await;
+        // Without a bound of its own the hostile host would hold everything for twice as long.
+        assert_delivered(&[event.expect("the other host's event within 5 s")], [&sent], "the other host goes on");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,9 +31,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const SILENCE_MAX: Duration = Duration::from_secs(100);
 /// Read buffer of a connection: at 3,000 hosts the library's default of 128 KiB would cost 400 MiB.
 const READ_BUFFER_BYTES: usize = 8 << 10;
-/// Events of one host that may be on their way at once. A host whose identities cannot be resolved holds up itself
-/// alone; one host at full speed is not held up by a group commit of some milliseconds.
-const IN_FLIGHT_MAX: usize = 512;
+/// Bytes of one host's events that may be on their way at once: the largest message there is. A host whose identities
+/// cannot be resolved, or take long, holds up itself alone; one at full speed is not held up by a group commit of some
+/// milliseconds.
+const IN_FLIGHT_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// What an event counts for at least, so that small ones stay within some hundreds.
+const IN_FLIGHT_BYTES_MIN: usize = 8 << 10;
 /// Malformed messages in a row after which the connection is given up: that is no PDS. A single one is skipped, since
 /// a reconnect would only meet it again (protocol 11 allows both).
 const MALFORMED_IN_A_ROW_MAX: u32 = 16;
@@ -73,7 +76,7 @@ pub(super) async fn run(host: Arc<Host>, context: Arc<HostsContext>) {
     let mut connection = Connection {
         host,
         context,
-        in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+        in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
         backoff: Backoff::default(),
         last_seen: 0,
         oversize: 0,
@@ -332,7 +335,8 @@ impl Reader {
         if let Some(per_second) = host.limits().events_per_second {
             self.rate.wait(per_second).await;
         }
-        let Ok(slot) = Arc::clone(&connection.in_flight).acquire_owned().await else { return };
+        let counted = bytes.len().clamp(IN_FLIGHT_BYTES_MIN, IN_FLIGHT_BYTES_MAX) as u32;
+        let Ok(share) = Arc::clone(&connection.in_flight).acquire_many_owned(counted).await else { return };
         if host.cursor().is_none() {
             connection.context.start_host_at(host, seq.saturating_sub(1));
         }
@@ -340,7 +344,7 @@ impl Reader {
         let Some(place) = intake.reserve(did, bytes.len()).await else { return };
         match host.begin(seq) {
             Arrival::Repeated => refuse(Reason::Repeated),
-            Arrival::New => place.put(Inbound::new(Arc::clone(host), seq, bytes.into(), slot)),
+            Arrival::New => place.put(Inbound::new(Arc::clone(host), seq, bytes.into(), share)),
         }
     }
 }

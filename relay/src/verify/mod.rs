@@ -41,13 +41,13 @@ pub struct Inbound {
     /// The message: exactly as many bytes as are counted.
     pub frame: Box<[u8]>,
     bytes: Option<OwnedSemaphorePermit>,
-    _slot: OwnedSemaphorePermit,
+    _in_flight: OwnedSemaphorePermit,
 }
 
 impl Inbound {
-    /// An event of `host` that holds one of its places in flight.
-    pub fn new(host: Arc<Host>, seq: u64, frame: Box<[u8]>, slot: OwnedSemaphorePermit) -> Inbound {
-        Inbound { host, seq, frame, bytes: None, _slot: slot }
+    /// An event of `host` that holds its share of what the host may have in flight.
+    pub fn new(host: Arc<Host>, seq: u64, frame: Box<[u8]>, in_flight: OwnedSemaphorePermit) -> Inbound {
+        Inbound { host, seq, frame, bytes: None, _in_flight: in_flight }
     }
 }
 

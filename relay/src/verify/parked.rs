@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::{Inbound, Stats};
 use crate::protocol::did::Did;
@@ -12,14 +12,9 @@ use crate::protocol::did::Did;
 /// does not hold up the events of accounts that are known. Beyond it they keep their share of what is on its way to the
 /// log: then the hosts are held back, as they must be when the relay meets the network for the first time.
 pub(super) struct Parked {
-    queues: HashMap<Did, VecDeque<Waiting>>,
+    queues: HashMap<Did, VecDeque<Inbound>>,
     bytes: Arc<Semaphore>,
     stats: Arc<Stats>,
-}
-
-struct Waiting {
-    event: Inbound,
-    _bytes: Option<OwnedSemaphorePermit>,
 }
 
 impl Parked {
@@ -35,16 +30,15 @@ impl Parked {
     /// Lets an event wait behind those of its account.
     pub(super) fn push(&mut self, did: &Did, mut event: Inbound) {
         let wanted = u32::try_from(event.frame.len()).unwrap_or(u32::MAX);
-        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(wanted).ok();
-        if bytes.is_some() {
-            event.bytes = None;
+        if let Ok(bytes) = Arc::clone(&self.bytes).try_acquire_many_owned(wanted) {
+            event.bytes = Some(bytes);
         }
         self.stats.parked();
-        self.queues.entry(did.clone()).or_default().push_back(Waiting { event, _bytes: bytes });
+        self.queues.entry(did.clone()).or_default().push_back(event);
     }
 
     /// Takes all that wait for `did`, in order.
     pub(super) fn take(&mut self, did: &Did) -> impl Iterator<Item = Inbound> + use<> {
-        self.queues.remove(did).unwrap_or_default().into_iter().map(|waiting| waiting.event)
+        self.queues.remove(did).unwrap_or_default().into_iter()
     }
 }
