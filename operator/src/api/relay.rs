@@ -61,7 +61,7 @@ pub struct RelaySpec {
     #[serde(default)]
     pub node: NodeSpec,
 
-    /// The database of decisions: hosts and their limits, bans, takedowns. By default SQLite on the volume.
+    /// The database of decisions: hosts and their limits, bans, audit. By default SQLite on the volume.
     #[serde(default)]
     pub database: DatabaseSpec,
 
