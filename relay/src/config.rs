@@ -68,6 +68,10 @@ pub struct Settings {
     #[arg(long, env = "RELAY_VALIDATION", value_name = "MODE")]
     pub validation: Option<Validation>,
 
+    /// Another mode for hosts of a domain, like *.example.com=lenient; repeatable, the first that fits holds
+    #[arg(long = "validation-for", env = "RELAY_VALIDATION_FOR", value_name = "PATTERN=MODE", value_delimiter = ',')]
+    pub validation_for: Option<Vec<ValidationRule>>,
+
     /// Whether an event is on disk (sync) or with the operating system (os) before a consumer sees it [default: sync]
     #[arg(long, env = "RELAY_DURABILITY", value_name = "MODE")]
     pub durability: Option<Durability>,
@@ -112,6 +116,29 @@ pub enum Validation {
     Observe,
     /// Commits without the fields of sync 1.1 pass; the others are enforced.
     Lenient,
+}
+
+impl Validation {
+    /// Every mode.
+    pub const ALL: [Validation; 3] = [Validation::Enforce, Validation::Observe, Validation::Lenient];
+
+    /// Its name in settings, the database and the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Validation::Enforce => "enforce",
+            Validation::Observe => "observe",
+            Validation::Lenient => "lenient",
+        }
+    }
+}
+
+/// A mode for the hosts that a pattern matches, written `*.example.com=lenient`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidationRule {
+    /// A host's name, or `*.` and a domain.
+    pub pattern: String,
+    /// What happens to their events that fail verification.
+    pub mode: Validation,
 }
 
 /// When an event counts as written.
@@ -159,6 +186,8 @@ pub struct Config {
     pub replay_max_bytes: Option<u64>,
     /// Policy for invalid events.
     pub validation: Validation,
+    /// The same for some hosts.
+    pub validation_for: Vec<ValidationRule>,
     /// When an event counts as written.
     pub durability: Durability,
     /// Memory limit that was set.
@@ -248,6 +277,7 @@ impl Settings {
             replay_window: self.replay_window.or(other.replay_window),
             replay_max_size: self.replay_max_size.or(other.replay_max_size),
             validation: self.validation.or(other.validation),
+            validation_for: self.validation_for.or(other.validation_for),
             durability: self.durability.or(other.durability),
             memory_limit: self.memory_limit.or(other.memory_limit),
             host_account_limit: self.host_account_limit.or(other.host_account_limit),
@@ -288,6 +318,7 @@ impl Settings {
             replay_window: self.replay_window.map_or(DEFAULT_REPLAY_WINDOW, |span| span.0),
             replay_max_bytes: self.replay_max_size.map(|size| size.0),
             validation: self.validation.unwrap_or(Validation::Enforce),
+            validation_for: self.validation_for.unwrap_or_default(),
             durability: self.durability.unwrap_or(Durability::Sync),
             memory_limit: self.memory_limit.map(|limit| limit.0),
             host_limits: HostLimits {
@@ -310,6 +341,12 @@ impl Config {
         } else {
             self.host_limits
         }
+    }
+
+    /// What happens to a host's events that fail verification, unless an admin has said otherwise.
+    pub fn validation_of(&self, hostname: &str) -> Validation {
+        let rule = self.validation_for.iter().find(|rule| matches_domain(&rule.pattern, hostname));
+        rule.map_or(self.validation, |rule| rule.mode)
     }
 }
 
@@ -361,6 +398,28 @@ impl FromStr for Span {
         let relative = jiff::SpanRelativeTo::days_are_24_hours();
         let seconds = span.to_duration(relative).map_err(|_| refuse())?;
         Duration::try_from(seconds).map(Span).map_err(|_| refuse())
+    }
+}
+
+impl FromStr for ValidationRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ValidationRule, String> {
+        let parse = || {
+            let (pattern, mode) = text.split_once('=')?;
+            let mode = Validation::ALL.into_iter().find(|known| known.as_str() == mode.trim())?;
+            let pattern = pattern.trim().to_ascii_lowercase();
+            (!pattern.is_empty()).then_some(ValidationRule { pattern, mode })
+        };
+        parse().ok_or_else(|| {
+            format!("{text:?} is not a rule; write a host or a pattern, =, and enforce, observe or lenient")
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for ValidationRule {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -23,6 +23,7 @@ pub mod sequencer;
 pub mod serve;
 pub mod status;
 pub mod store;
+pub mod takedowns;
 pub mod verify;
 mod vital;
 

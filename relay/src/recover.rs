@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rocksdb::{IteratorMode, WriteBatch};
 
-use crate::account::{self, Account, AccountError, Accounts};
+use crate::account::{self, Account, AccountError, Accounts, Cause};
 use crate::firehose::ws;
 use crate::host::{self, Progress, ProgressRow};
 use crate::log::{self, Event, Reader};
@@ -24,6 +24,8 @@ pub struct Recovered {
     pub progress: HashMap<u32, Progress>,
     /// Accounts of each host.
     pub accounts: HashMap<u32, u64>,
+    /// Accounts of each host that are held back.
+    pub held: HashMap<u32, u64>,
     /// Events of the log whose rows had to be made again.
     pub replayed: u64,
 }
@@ -57,7 +59,9 @@ pub fn recover(store: &Store, accounts: &Accounts, log: &Reader) -> Result<Recov
         }
         for events in events.chunks(BATCH_EVENTS) {
             for event in events.iter().filter(|event| event.header.seq > applied.hosts) {
-                passed_since.entry(event.header.host).or_default().push(event.header.upstream_seq);
+                if let Cause::Host(seq) = Cause::of_upstream_seq(event.header.upstream_seq) {
+                    passed_since.entry(event.header.host).or_default().push(seq);
+                }
             }
             let later = events.iter().filter(|event| event.header.seq > applied.accounts);
             apply(store, accounts, later, &mut recovered)?;
@@ -73,6 +77,7 @@ pub fn recover(store: &Store, accounts: &Accounts, log: &Reader) -> Result<Recov
     for (id, passed) in passed_since {
         recovered.progress.insert(id, Progress::resume(None, &passed));
     }
+    recovered.held = accounts.held()?;
     Ok(recovered)
 }
 
@@ -106,7 +111,8 @@ fn apply<'a>(
             Some(account) => Some(*account),
             None => accounts.get(did.as_str())?,
         };
-        let Some(after) = account::after(before, event.header.host, &frame) else { continue };
+        let cause = Cause::of_upstream_seq(event.header.upstream_seq);
+        let Some(after) = account::after(before, event.header.host, cause, &frame) else { continue };
         let (was, is) = (before.and_then(|account| account.counted_on()), after.counted_on());
         if was != is {
             let counts = &mut recovered.accounts;
@@ -117,12 +123,10 @@ fn apply<'a>(
                 *counts.entry(host).or_default() += 1;
             }
         }
+        accounts.put(&mut rows, &did, before.as_ref(), &after);
         changed.insert(did, after);
     }
     let Some(last) = last else { return Ok(()) };
-    for (did, account) in &changed {
-        accounts.put(&mut rows, did, account);
-    }
     for (host, count) in &recovered.accounts {
         store.put(&mut rows, Column::Host, &host::accounts_key(*host), &count.to_be_bytes());
     }

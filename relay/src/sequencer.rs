@@ -17,7 +17,7 @@ use crate::host::Hosts;
 use crate::log::{self, AccountTag, Event, Header, Log, Retention};
 use crate::protocol::frame;
 use crate::store::Store;
-use crate::verify::{Change, Outlet, Verified};
+use crate::verify::{Outlet, Source, Verified};
 use crate::vital::Vital;
 
 /// Events in one group commit: enough that a disk flush of milliseconds is shared by hundreds of events, few enough
@@ -112,7 +112,7 @@ impl Sequencer {
             let mut bytes = 0;
             let fits = |event: &&Verified| {
                 let is_first = bytes == 0;
-                bytes += event.inbound.frame.len();
+                bytes += event.source.frame().len();
                 is_first || bytes <= GROUP_BYTES
             };
             let count = batch.iter().take_while(fits).count();
@@ -126,12 +126,12 @@ impl Sequencer {
         for event in &group {
             if let Err(error) = self.append(event, buffers) {
                 // Verification lets no event through that the log does not take.
-                tracing::error!(%error, host = %event.inbound.host.name, "event not logged");
+                tracing::error!(%error, did = event.did.as_str(), "event not logged");
                 continue;
             }
             if let Some(change) = &event.change {
-                self.accounts.put(&mut rows, &event.did, &change.after);
-                self.count_accounts(&mut rows, change);
+                self.accounts.put(&mut rows, &event.did, change.before.as_ref(), &change.after);
+                self.hosts.account_changed(&mut rows, change);
             }
         }
         let last = self.log.next_seq() - 1;
@@ -148,8 +148,10 @@ impl Sequencer {
         stats.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         for event in group {
             self.outlet.applied[event.shard].fetch_add(1, Ordering::Release);
-            event.inbound.host.counts.passed.fetch_add(1, Ordering::Relaxed);
-            event.inbound.host.finish(event.inbound.seq);
+            if let Source::Host(inbound) = event.source {
+                inbound.host.counts.passed.fetch_add(1, Ordering::Relaxed);
+                inbound.host.finish(inbound.seq);
+            }
         }
     }
 
@@ -158,28 +160,19 @@ impl Sequencer {
         let Buffers { frame, wire } = buffers;
         let seq = self.log.next_seq();
         frame.clear();
-        frame::with_seq(&event.inbound.frame, event.seq_span.clone(), seq, frame);
+        frame::with_seq(event.source.frame(), event.seq_span.clone(), seq, frame);
         wire.clear();
         wire.extend_from_slice(&ws::frame_header(frame.len()));
         wire.extend_from_slice(frame);
         let header = Header {
             seq,
             time_ms: now_ms(),
-            host: event.inbound.host.id,
-            upstream_seq: event.inbound.seq,
+            host: event.source.host(),
+            upstream_seq: event.source.cause().upstream_seq(),
             kind: event.kind,
             account: AccountTag::of(event.did.as_str()),
         };
         self.log.append(&header, wire)
-    }
-
-    /// Keeps the hosts' account counts in step with the accounts.
-    fn count_accounts(&self, rows: &mut WriteBatch, change: &Change) {
-        let (was, is) = (change.before.and_then(|account| account.counted_on()), change.after.counted_on());
-        if was == is {
-            return;
-        }
-        self.hosts.move_account(rows, was, is);
     }
 
     /// Writes the cursors of the hosts that moved. Every event in the log is finished here, so the rows are right up

@@ -16,7 +16,7 @@ use crate::account::Accounts;
 use crate::config::{Config, Durability};
 use crate::decisions::{self, Decisions};
 use crate::firehose::{self, Firehose};
-use crate::host::{Hosts, HostsContext, discovery};
+use crate::host::{Hosts, HostsContext, RepoStatuses, discovery};
 use crate::http::{self, App, Tokens};
 use crate::identity::{self, Resolver};
 use crate::log::{self, Log};
@@ -26,6 +26,7 @@ use crate::recover::{self, recover};
 use crate::report::{self, Reporter};
 use crate::sequencer::{self, Sequencer};
 use crate::store::{self, Sizes, Store};
+use crate::takedowns::{self, Takedowns};
 use crate::verify;
 
 /// How long a stop waits for consumers to take what is published. A pod's grace period is longer.
@@ -72,6 +73,9 @@ pub enum ServeError {
     /// Bringing the store up to the log.
     #[error(transparent)]
     Recover(#[from] recover::RecoverError),
+    /// Bringing accounts in line with what was decided of them.
+    #[error(transparent)]
+    Takedowns(#[from] takedowns::Error),
     /// The identity resolver.
     #[error(transparent)]
     Identity(#[from] identity::SetupError),
@@ -107,10 +111,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         column: store::Column::Identity.name(),
         memory_bytes: budget.identities as usize,
     })?;
+    let statuses = Arc::new(RepoStatuses::new(config.allow_insecure_hosts)?);
     let verify_parts = verify::Parts {
         resolver: Arc::clone(&resolver),
         accounts: accounts.clone(),
-        policy: config.validation,
+        statuses: Arc::clone(&statuses),
         limits: verify::Limits {
             ingest_bytes: budget.ingest as usize,
             parked_bytes: budget.parked as usize,
@@ -121,7 +126,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
 
     let (stop_hosts, stopping) = watch::channel(false);
     let context = HostsContext::new(&config, intake.clone(), stopping.clone(), decisions.clone(), store.clone())?;
-    let hosts = Hosts::new(context, config.clone(), rows, recovered.progress, &recovered.accounts);
+    let hosts = Hosts::new(context, config.clone(), rows, recovered.progress, &recovered.accounts, &recovered.held);
     let hosts = Arc::new(hosts);
     let firehose = Firehose::new(
         reader.clone(),
@@ -149,6 +154,16 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let runtime = Handle::current();
     let sequencing = std::thread::Builder::new().name("sequencer".to_owned()).spawn(move || sequencer.run(&runtime))?;
 
+    let takedowns = Takedowns {
+        decisions: decisions.clone(),
+        accounts: accounts.clone(),
+        hosts: Arc::clone(&hosts),
+        statuses,
+        intake: intake.clone(),
+        firehose: Arc::clone(&firehose),
+    };
+    takedowns.restore().await?;
+
     let reporter = Arc::new(Reporter::new(report::Parts {
         intake: intake.clone(),
         sequencer: sequencer_stats,
@@ -168,6 +183,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         decisions,
         reporter: Arc::clone(&reporter),
         tokens: Tokens::new(&config.admin_tokens),
+        takedowns,
     });
     let (stop_http, http_stopping) = watch::channel(false);
     let servers = [

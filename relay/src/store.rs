@@ -21,12 +21,14 @@ pub enum Column {
     Host,
     /// Single values of the whole store: see [`Store::applied`].
     Meta,
+    /// What the relay itself holds against accounts: kind, host id and DID → nothing.
+    Local,
     /// DID → identity, written with a write-ahead log since nothing else holds it.
     Identity,
 }
 
 impl Column {
-    const ALL: [Column; 4] = [Column::Account, Column::Host, Column::Meta, Column::Identity];
+    const ALL: [Column; 5] = [Column::Account, Column::Host, Column::Meta, Column::Local, Column::Identity];
 
     /// Name of the column family.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl Column {
             Column::Account => "account",
             Column::Host => "host",
             Column::Meta => "meta",
+            Column::Local => "local",
             Column::Identity => "identity",
         }
     }
@@ -115,6 +118,11 @@ impl Store {
     /// Adds a row to a batch.
     pub fn put(&self, batch: &mut WriteBatch, column: Column, key: &[u8], value: &[u8]) {
         batch.put_cf(self.family(column), key, value);
+    }
+
+    /// Adds the removal of a row to a batch.
+    pub fn delete(&self, batch: &mut WriteBatch, column: Column, key: &[u8]) {
+        batch.delete_cf(self.family(column), key);
     }
 
     /// Rows in key order.

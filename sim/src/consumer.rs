@@ -91,6 +91,18 @@ impl Consumer {
 }
 
 impl Delivered {
+    /// What an `#account` event states: whether the account is active, and its status.
+    ///
+    /// # Panics
+    ///
+    /// When it is no such event.
+    pub fn account(&self) -> (bool, Option<&str>) {
+        match frame::decode(&self.frame) {
+            Ok(Frame::Account(event)) => (event.active, event.status),
+            other => panic!("{other:?} in place of an #account"),
+        }
+    }
+
     /// All of it but the seq.
     ///
     /// # Panics

@@ -14,7 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::event::{Commit, Event, content};
@@ -62,6 +62,10 @@ struct HostState {
     /// Frames up to this seq are no longer served.
     forgotten: u64,
     repos: BTreeMap<String, Repo>,
+    /// What `getRepoStatus` says of an account; of others it says that there is none.
+    statuses: BTreeMap<String, Value>,
+    /// How often it was asked.
+    status_requests: u64,
     server_header: Option<HeaderValue>,
     /// The next frame is sent by half, and then the connection ends.
     cut_next: bool,
@@ -149,6 +153,20 @@ impl Host {
         self.shared.lock().server_header = Some(HeaderValue::from_static(value));
     }
 
+    /// Says of an account, when asked, that it is active, or why it is not.
+    pub fn set_repo_status(&self, did: &str, status: Option<&str>) {
+        let mut answer = json!({ "did": did, "active": status.is_none() });
+        if let Some(status) = status {
+            answer["status"] = status.into();
+        }
+        self.shared.lock().statuses.insert(did.to_owned(), answer);
+    }
+
+    /// How often it was asked for the status of an account.
+    pub fn status_requests(&self) -> u64 {
+        self.shared.lock().status_requests
+    }
+
     /// Breaks the connection within the next frame that it sends.
     pub fn cut_next_frame(&self) {
         self.shared.lock().cut_next = true;
@@ -219,6 +237,7 @@ fn routes(shared: Arc<Shared>, stop: watch::Receiver<bool>) -> Router {
         .route("/xrpc/com.atproto.server.describeServer", get(describe_server))
         .route("/xrpc/com.atproto.sync.listRepos", get(list_repos))
         .route("/xrpc/com.atproto.repo.describeRepo", get(describe_repo))
+        .route("/xrpc/com.atproto.sync.getRepoStatus", get(repo_status))
         .route("/xrpc/com.atproto.sync.subscribeRepos", get(stream::subscribe_repos))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), server_header))
         .layer(axum::Extension(stop))
@@ -243,6 +262,20 @@ async fn list_repos(State(shared): State<Arc<Shared>>) -> Response {
     let repos = state.repos.iter();
     let repos = repos.map(|(did, repo)| json!({ "did": did, "head": repo.head, "rev": repo.rev, "active": true }));
     Json(json!({ "repos": repos.collect::<Vec<_>>() })).into_response()
+}
+
+#[derive(Deserialize)]
+struct ByDid {
+    did: String,
+}
+
+async fn repo_status(State(shared): State<Arc<Shared>>, Query(ByDid { did }): Query<ByDid>) -> Response {
+    let mut state = shared.lock();
+    state.status_requests += 1;
+    match state.statuses.get(&did) {
+        Some(status) => Json(status.clone()).into_response(),
+        None => (StatusCode::BAD_REQUEST, Json(json!({ "error": "RepoNotFound" }))).into_response(),
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,10 +1,11 @@
 //! What the relay remembers of an account: who hosts it, whether it is active, and where its repository stands.
 
+mod local;
 mod replay;
 mod state;
 
-pub use replay::{after, repo_of_commit};
-pub use state::{Account, DecodeError, Repo, Status};
+pub use replay::{Cause, after, repo_of_commit};
+pub use state::{Account, DecodeError, Local, Repo, Status};
 
 use rocksdb::{IteratorMode, WriteBatch};
 
@@ -49,9 +50,11 @@ impl Accounts {
         }
     }
 
-    /// Adds the row to a batch.
-    pub fn put(&self, batch: &mut WriteBatch, did: &Did, account: &Account) {
-        self.store.put(batch, Column::Account, did.as_str().as_bytes(), &account.encode());
+    /// Adds a change to a batch: the row, and the account's place among those that the relay itself holds something
+    /// against.
+    pub fn put(&self, batch: &mut WriteBatch, did: &Did, before: Option<&Account>, after: &Account) {
+        self.store.put(batch, Column::Account, did.as_str().as_bytes(), &after.encode());
+        local::put(&self.store, batch, did, before, after);
     }
 
     /// Up to `limit` accounts in DID order, those after `cursor` (a DID) only.

@@ -23,9 +23,10 @@ pub struct AuditRow {
     pub at_ms: i64,
     /// Who.
     pub actor: String,
-    /// What: `add_host`, `set_host_status`, `set_host_limits`, `ban_domain`, `unban_domain`.
+    /// What: `add_host`, `set_host_status`, `set_host_limits`, `set_host_validation`, `ban_domain`, `unban_domain`,
+    /// `take_down`, `reverse_takedown`.
     pub action: String,
-    /// On what: a hostname or a domain.
+    /// On what: a hostname, a domain or a DID.
     pub subject: String,
     /// How, as people read it.
     pub detail: Option<String>,

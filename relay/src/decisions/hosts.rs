@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 
 use super::audit::{self, Actor};
 use super::{Decisions, Error, Id, get, get_number, get_optional_number, next_id, now_ms};
-use crate::config::HostLimits;
+use crate::config::{HostLimits, Validation};
 
 /// Longest error text that is kept of a host, in characters.
 const ERROR_CHARS_MAX: usize = 300;
@@ -55,6 +55,8 @@ pub struct HostRow {
     pub status: HostStatus,
     /// Its own limits.
     pub limits: OwnLimits,
+    /// What happens to its events that fail verification, where an admin said so.
+    pub validation: Option<Validation>,
     /// When it was added, in milliseconds since 1970.
     pub added_at_ms: i64,
     /// Failures since it was last active.
@@ -167,6 +169,25 @@ impl Decisions {
         Ok(())
     }
 
+    /// Says what happens to a host's events that fail verification; `None` is as configured.
+    pub async fn set_host_validation(
+        &self,
+        id: u32,
+        validation: Option<Validation>,
+        by: Actor<'_>,
+    ) -> Result<(), Error> {
+        let mut transaction = self.pool.begin().await?;
+        let update = sqlx::query("UPDATE hosts SET validation = $2 WHERE id = $1 RETURNING hostname")
+            .bind(i64::from(id))
+            .bind(validation.map(Validation::as_str));
+        let row = update.fetch_optional(&mut *transaction).await?.ok_or(Error::NoHost(id))?;
+        let hostname: &str = row.try_get("hostname")?;
+        let detail = validation.map_or("as configured", Validation::as_str);
+        audit::record(&mut transaction, by, "set_host_validation", hostname, Some(detail)).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// Notes that a host could not be reached, or that its stream broke, and why.
     pub async fn record_failure(&self, id: u32, error: &str) -> Result<(), Error> {
         // PostgreSQL has no text with a zero in it.
@@ -188,6 +209,7 @@ fn read(row: &AnyRow) -> Result<HostRow, Error> {
             accounts: get_optional_number(row, "hosts", "account_limit")?,
             events_per_second: get_optional_number(row, "hosts", "events_per_second")?,
         },
+        validation: read_validation(row)?,
         added_at_ms: get(row, "added_at_ms")?,
         failures: get_number(row, "hosts", "failures")?,
         last_error: get(row, "last_error")?,
@@ -199,6 +221,13 @@ fn read_status(row: &AnyRow) -> Result<HostStatus, Error> {
     let name: &str = get(row, "status")?;
     let status = HostStatus::ALL.into_iter().find(|status| status.as_str() == name);
     status.ok_or_else(|| Error::Row { table: "hosts", column: "status", value: name.to_owned() })
+}
+
+fn read_validation(row: &AnyRow) -> Result<Option<Validation>, Error> {
+    let Some(name) = get::<Option<String>>(row, "validation")? else { return Ok(None) };
+    let validation = Validation::ALL.into_iter().find(|validation| validation.as_str() == name);
+    let unknown = || Error::Row { table: "hosts", column: "validation", value: name.clone() };
+    validation.map(Some).ok_or_else(unknown)
 }
 
 fn describe(OwnLimits { accounts, events_per_second }: OwnLimits) -> String {

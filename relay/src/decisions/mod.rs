@@ -7,6 +7,7 @@ mod audit;
 mod domains;
 mod hosts;
 mod open;
+mod takedowns;
 #[cfg(test)]
 mod tests;
 

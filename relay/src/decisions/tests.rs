@@ -8,7 +8,7 @@ use std::io::Write;
 use std::pin::Pin;
 
 use super::*;
-use crate::config::HostLimits;
+use crate::config::{HostLimits, Validation};
 
 type Case = fn(Decisions) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -27,6 +27,8 @@ cases![
     failures_count_until_the_host_is_active,
     a_banned_domain_covers_what_is_below_it,
     what_is_no_domain_is_refused,
+    a_validation_mode_is_kept_and_given_up,
+    takedowns_come_in_pages_and_are_reversed,
     every_change_of_an_admin_is_audited,
     a_change_that_fails_leaves_no_audit,
     writers_at_the_same_time_all_succeed,
@@ -270,4 +272,29 @@ async fn a_database_that_cannot_be_used_is_explained() {
         assert!(!message.contains("secret"), "a password is not shown: {message}");
         assert!(!message.contains('\n'), "one sentence: {message}");
     }
+}
+
+async fn a_validation_mode_is_kept_and_given_up(decisions: Decisions) {
+    let id = decisions.add_host("pds.example.com", false, Actor::Relay).await.unwrap().id;
+    for mode in [Some(Validation::Observe), Some(Validation::Lenient), Some(Validation::Enforce), None] {
+        decisions.set_host_validation(id, mode, ADMIN).await.unwrap();
+        assert_eq!(decisions.hosts().await.unwrap()[0].validation, mode);
+    }
+    assert!(matches!(decisions.set_host_validation(99, None, ADMIN).await, Err(Error::NoHost(99))));
+    assert_eq!(decisions.audit(None, 1).await.unwrap()[0].detail.as_deref(), Some("as configured"));
+}
+
+async fn takedowns_come_in_pages_and_are_reversed(decisions: Decisions) {
+    for did in ["did:plc:c", "did:plc:a", "did:plc:b"] {
+        assert!(decisions.take_down(did, ADMIN).await.unwrap());
+    }
+    assert!(!decisions.take_down("did:plc:a", ADMIN).await.unwrap(), "once is enough");
+    assert_eq!(decisions.takedowns("", 2).await.unwrap(), ["did:plc:a", "did:plc:b"]);
+    assert_eq!(decisions.takedowns("did:plc:b", 2).await.unwrap(), ["did:plc:c"]);
+    assert!(decisions.reverse_takedown("did:plc:a", ADMIN).await.unwrap());
+    assert!(!decisions.reverse_takedown("did:plc:a", ADMIN).await.unwrap());
+    assert_eq!(decisions.takedowns("", 10).await.unwrap(), ["did:plc:b", "did:plc:c"]);
+    let audit = decisions.audit(None, 1).await.unwrap().remove(0);
+    assert_eq!((audit.action.as_str(), audit.subject.as_str()), ("reverse_takedown", "did:plc:a"));
+    assert_eq!(decisions.audit(None, 10).await.unwrap().len(), 4, "what changes nothing is not audited");
 }

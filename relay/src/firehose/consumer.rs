@@ -187,8 +187,8 @@ impl Consumer {
             Found::Events => {
                 self.position = None;
                 self.registration.entry.note_state(ConsumerState::Live);
-                self.outgoing.push_events(self.batch.drain(..));
-                self.note_filled();
+                let events = std::mem::take(&mut self.batch);
+                self.batch = self.send(events);
             }
             Found::UpToDate | Found::Behind { .. } if is_draining => self.close_for_drain(),
             Found::UpToDate => self.registration.entry.note_state(ConsumerState::Live),
@@ -201,9 +201,18 @@ impl Consumer {
         }
     }
 
-    fn note_filled(&mut self) {
+    /// Puts the next events into `outgoing`, which is empty, but for those that are hidden; gives back the empty vector.
+    fn send(&mut self, mut events: Vec<Event>) -> Vec<Event> {
+        let last = events.last().map(|event| event.header.seq);
+        self.firehose.hidden.filter(&mut events);
+        match last {
+            // Nothing of it goes out, so the consumer is past it.
+            Some(last) if events.is_empty() => self.cursor = last,
+            _ => self.outgoing.push_events(events.drain(..)),
+        }
         self.active_at = Instant::now();
         self.filled_at = Some(self.active_at);
+        events
     }
 
     fn on_chunk(&mut self, chunk: Result<Chunk, ReplayError>) {
@@ -212,10 +221,9 @@ impl Consumer {
             Ok(Chunk { events, floor, .. }) if events.is_empty() => self.cursor = self.cursor.max(floor),
             Ok(Chunk { events, next, turn, .. }) => {
                 add(&self.firehose.stats.events_replayed, events.len() as u64);
-                self.outgoing.push_events(events.into_iter());
                 self.position = Some(next);
                 self.turn = Some(turn);
-                self.note_filled();
+                self.send(events);
             }
             Err(ReplayError::Outrun) => {
                 let message = "the events after your cursor have left the replay window";

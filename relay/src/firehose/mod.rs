@@ -11,6 +11,7 @@
 //! below the floor, from the ring otherwise, always the events strictly after its cursor: no gap, nothing twice.
 
 mod consumer;
+mod hidden;
 mod outgoing;
 mod registry;
 mod replay;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::log::{Event, Reader};
+use hidden::Hidden;
 use registry::Registry;
 use replay::Turns;
 use ring::Ring;
@@ -94,6 +96,7 @@ pub struct Firehose {
     reader: Reader,
     ring: Ring,
     turns: Turns,
+    hidden: Hidden,
     consumers: Arc<Registry>,
     stats: Stats,
     /// Head of the ring, as soon as it moves.
@@ -128,6 +131,7 @@ impl Firehose {
         Arc::new(Firehose {
             ring: Ring::new(limits.ring_bytes_max, head),
             turns: Turns::new(limits.replay_turns),
+            hidden: Hidden::default(),
             consumers,
             stats: Stats::default(),
             published,
@@ -160,6 +164,11 @@ impl Firehose {
         self.drain.send_replace(Some(drain));
         let _ = timeout_at(drain.end_at, self.consumers.emptied()).await; // the count says how it went
         self.consumers.len()
+    }
+
+    /// Says whether the account's commits in the replay window are kept from consumers.
+    pub fn hide(&self, did: &str, is_hidden: bool) {
+        self.hidden.set(did, is_hidden);
     }
 
     /// The connected consumers, oldest first.

@@ -11,23 +11,28 @@ mod name;
 mod progress;
 mod rate;
 mod registry;
+mod repo_status;
 mod tls;
 
 pub use check::CheckError;
 pub use name::{HostName, HostNameError};
 pub use progress::{Arrival, Progress, ProgressRow};
 pub use registry::{AddError, Hosts, HostsContext, Named, accounts_key, id_of_key};
+pub use repo_status::RepoStatuses;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use crate::config::HostLimits;
+use crate::config::{HostLimits, Validation};
 use crate::decisions::HostStatus;
 
 /// Origin of events that the relay itself makes; no host has this id.
 pub const LOCAL: u32 = 0;
+
+/// Accounts of one host that are held back and remembered.
+const HELD_MAX: u64 = 10_000;
 
 /// One host.
 pub struct Host {
@@ -39,7 +44,10 @@ pub struct Host {
     accounts: AtomicU64,
     /// Places of accounts that are taken: those, and the ones whose first event is on its way to the log.
     places: AtomicU64,
+    /// Accounts on it that are held back by its limit.
+    held: AtomicU64,
     limits: RwLock<HostLimits>,
+    validation: RwLock<Validation>,
     standing: watch::Sender<Standing>,
     connected: AtomicBool,
     progress: Mutex<Progress>,
@@ -86,7 +94,9 @@ impl Host {
             name,
             accounts: AtomicU64::new(accounts),
             places: AtomicU64::new(accounts),
+            held: AtomicU64::new(0),
             limits: RwLock::new(limits),
+            validation: RwLock::new(Validation::Enforce),
             standing: watch::Sender::new(Standing { status, wakes: 0 }),
             connected: AtomicBool::new(false),
             progress: Mutex::new(progress),
@@ -136,6 +146,16 @@ impl Host {
         *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
+    /// What happens to its events that fail verification.
+    pub fn validation(&self) -> Validation {
+        *self.validation.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what happens to its events that fail verification.
+    pub fn set_validation(&self, validation: Validation) {
+        *self.validation.write().unwrap_or_else(PoisonError::into_inner) = validation;
+    }
+
     /// How many accounts it has.
     pub fn accounts(&self) -> u64 {
         self.accounts.load(Ordering::Relaxed)
@@ -146,6 +166,31 @@ impl Host {
         let limit = self.limits().accounts.unwrap_or(u64::MAX);
         let take = |places: u64| (places < limit).then_some(places + 1);
         self.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Whether there is a place for one more account.
+    pub fn has_place(&self) -> bool {
+        self.limits().accounts.is_none_or(|limit| self.places.load(Ordering::Relaxed) < limit)
+    }
+
+    /// How many of its accounts are held back.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more account may be held back. Beyond that accounts are not remembered: a host can make up as many
+    /// as it likes.
+    pub fn may_hold(&self) -> bool {
+        self.held() < HELD_MAX
+    }
+
+    fn held_came(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn held_went(&self) {
+        let give = |count: u64| Some(count.saturating_sub(1));
+        let _ = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
     }
 
     /// The first event of an account that has a place is in the log.

@@ -1,6 +1,7 @@
 //! All hosts, and how one comes to be among them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rocksdb::WriteBatch;
@@ -9,11 +10,12 @@ use tokio::sync::{Semaphore, watch};
 use super::check::{CheckError, check};
 use super::tls::Tls;
 use super::{Host, HostName, HostNameError, Progress, ProgressRow, connection};
-use crate::config::Config;
+use crate::account::{Account, Accounts, Local};
+use crate::config::{Config, Validation};
 use crate::decisions::{self, Actor, Decisions, HostRow, HostStatus, OwnLimits};
 use crate::net::{self, ClientError};
-use crate::store::{Column, Store};
-use crate::verify::Intake;
+use crate::store::{Column, Store, StoreError};
+use crate::verify::{Change, Decision, Intake};
 
 /// Handshakes that run at once: a restart reaches 3,000 hosts in seconds without a storm on DNS and the network.
 const DIALS_MAX: usize = 64;
@@ -91,6 +93,17 @@ pub enum AddError {
     Stopping,
 }
 
+/// Why new limits are not, or not wholly, in force.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitsError {
+    /// They could not be remembered.
+    #[error(transparent)]
+    Decisions(#[from] decisions::Error),
+    /// Who is held back could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl HostsContext {
     /// What tasks need, from the configuration.
     pub fn new(
@@ -158,13 +171,17 @@ impl Hosts {
         rows: Vec<HostRow>,
         mut progress: HashMap<u32, Progress>,
         accounts: &HashMap<u32, u64>,
+        held: &HashMap<u32, u64>,
     ) -> Hosts {
         let hosts = Hosts { context: Arc::new(context), config, known: RwLock::default() };
         for row in rows {
             match HostName::parse(&row.hostname, true) {
                 Ok(name) => {
                     let progress = progress.remove(&row.id).unwrap_or_default();
-                    hosts.insert(hosts.host(&row, name, progress, accounts.get(&row.id).copied().unwrap_or(0)));
+                    let count = |counts: &HashMap<u32, u64>| counts.get(&row.id).copied().unwrap_or(0);
+                    let host = hosts.host(&row, name, progress, count(accounts));
+                    host.held.store(count(held), Ordering::Relaxed);
+                    hosts.insert(host);
                 }
                 Err(error) => tracing::warn!(id = row.id, %error, "stored host left out"),
             }
@@ -195,6 +212,11 @@ impl Hosts {
     pub fn find(&self, name: &str) -> Option<Arc<Host>> {
         let name = HostName::parse(name, true).ok()?;
         self.read().by_name.get(&name).cloned()
+    }
+
+    /// The host with that id.
+    pub fn by_id(&self, id: u32) -> Option<Arc<Host>> {
+        self.read().by_id.get(&id).cloned()
     }
 
     /// Takes a host that somebody named, if it passes the checks; a known one is woken up.
@@ -249,24 +271,54 @@ impl Hosts {
         self.context.decisions.unban_domain(domain, ADMIN).await
     }
 
-    /// Gives one host limits of its own.
-    pub async fn set_limits(&self, host: &Host, limits: OwnLimits) -> Result<(), decisions::Error> {
+    /// Gives one host limits of its own, and lets in what was held back by the old ones. Says how many accounts that
+    /// were.
+    pub async fn set_limits(&self, host: &Arc<Host>, limits: OwnLimits) -> Result<u64, LimitsError> {
         self.context.decisions.set_host_limits(host.id, limits, ADMIN).await?;
         host.set_limits(limits.or(self.config.limits_of(host.name.as_str())));
+        let mut let_in = 0;
+        // At most `HELD_MAX` of them.
+        for did in Accounts::new(self.context.store.clone()).held_on(host.id)? {
+            if !host.has_place() {
+                break;
+            }
+            let decided = self.context.intake.decide(did, Some(Arc::clone(host)), Decision::Free(None)).await;
+            let_in += u64::from(decided.is_some_and(|account| account.local == Local::Free));
+        }
+        Ok(let_in)
+    }
+
+    /// Says what happens to one host's events that fail verification; `None` is as configured.
+    pub async fn set_validation(&self, host: &Host, validation: Option<Validation>) -> Result<(), decisions::Error> {
+        self.context.decisions.set_host_validation(host.id, validation, ADMIN).await?;
+        host.set_validation(validation.unwrap_or_else(|| self.config.validation_of(host.name.as_str())));
         Ok(())
     }
 
-    /// Moves an account's place from one host to another, in the derived rows too. The new host's place was taken
+    /// Follows a change of an account in what its hosts count, in the derived rows too. The place on a new host was taken
     /// when the event was verified.
-    pub fn move_account(&self, rows: &mut WriteBatch, from: Option<u32>, to: Option<u32>) {
-        let known = self.read();
-        if let Some(host) = from.and_then(|id| known.by_id.get(&id)) {
-            host.account_went();
-            put_accounts(&self.context.store, rows, host);
+    pub fn account_changed(&self, rows: &mut WriteBatch, change: &Change) {
+        let counted = |account: Account| account.counted_on();
+        let (was, is) = (change.before.and_then(counted), counted(change.after));
+        let (was_held, is_held) = (change.before.and_then(held_on), held_on(change.after));
+        if was == is && was_held == is_held {
+            return;
         }
-        if let Some(host) = to.and_then(|id| known.by_id.get(&id)) {
-            host.account_came();
-            put_accounts(&self.context.store, rows, host);
+        let known = self.read();
+        let host = |id: Option<u32>| id.and_then(|id| known.by_id.get(&id));
+        if was_held != is_held {
+            host(was_held).inspect(|host| host.held_went());
+            host(is_held).inspect(|host| host.held_came());
+        }
+        if was != is {
+            if let Some(host) = host(was) {
+                host.account_went();
+                put_accounts(&self.context.store, rows, host);
+            }
+            if let Some(host) = host(is) {
+                host.account_came();
+                put_accounts(&self.context.store, rows, host);
+            }
         }
     }
 
@@ -286,6 +338,7 @@ impl Hosts {
     fn host(&self, row: &HostRow, name: HostName, progress: Progress, accounts: u64) -> Host {
         let limits = row.limits.or(self.config.limits_of(name.as_str()));
         let host = Host::new(row.id, name, limits, row.status, progress, accounts);
+        host.set_validation(row.validation.unwrap_or_else(|| self.config.validation_of(host.name.as_str())));
         host.set_last_error(row.last_error.clone());
         host
     }
@@ -305,6 +358,10 @@ impl Hosts {
     fn write(&self) -> RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn held_on(account: Account) -> Option<u32> {
+    (account.local == Local::Held).then_some(account.host)
 }
 
 fn put_accounts(store: &Store, rows: &mut WriteBatch, host: &Host) {

@@ -22,6 +22,7 @@ use crate::firehose::Firehose;
 use crate::host::Hosts;
 use crate::identity::Resolver;
 use crate::report::Reporter;
+use crate::takedowns::Takedowns;
 
 /// Longest request body: a host name, a limit.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -42,6 +43,8 @@ pub struct App {
     pub reporter: Arc<Reporter>,
     /// Tokens of the admin API.
     pub tokens: Tokens,
+    /// Takes accounts down.
+    pub takedowns: Takedowns,
 }
 
 /// Routes of the public listener.

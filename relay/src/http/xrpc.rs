@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Asked, Told};
 use super::{App, answer};
-use crate::account::{Account, Status};
+use crate::account::Account;
 use crate::host::{AddError, Host, Named};
 use crate::identity::{Freshness, Lookup};
 use crate::protocol::did::Did;
@@ -139,8 +139,8 @@ fn repo_json(did: &str, account: &Account) -> Option<Value> {
 }
 
 fn account_json(did: &str, account: &Account) -> Value {
-    let mut json = json!({ "did": did, "active": account.status.is_active() });
-    if let Some(status) = account.status.name() {
+    let mut json = json!({ "did": did, "active": account.is_active() });
+    if let Some(status) = account.status_name() {
         json["status"] = status.into();
     }
     if let Some(repo) = account.repo {
@@ -166,13 +166,13 @@ async fn latest_commit(State(app): State<Arc<App>>, Asked(query): Asked<ByDid>) 
         Ok((_, account)) => account,
         Err(response) => return *response,
     };
-    let inactive = match account.status {
-        Status::Active | Status::Desynchronized | Status::Throttled => None,
-        Status::Deactivated => Some("RepoDeactivated"),
-        Status::Deleted => Some("RepoDeleted"),
-        Status::Takendown => Some("RepoTakendown"),
-        Status::Suspended => Some("RepoSuspended"),
-    };
+    let inactive = (!account.is_active()).then(|| match account.status_name() {
+        Some("deactivated") => "RepoDeactivated",
+        Some("deleted") => "RepoDeleted",
+        Some("takendown") => "RepoTakendown",
+        Some("suspended") => "RepoSuspended",
+        _ => "RepoInactive",
+    });
     match (inactive, account.repo) {
         (Some(name), _) => answer::error(StatusCode::FORBIDDEN, name, "the account is not active"),
         (None, None) => {

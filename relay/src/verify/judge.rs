@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::recent::Recent;
-use super::{Change, Parts, Reason, Stats};
-use crate::account::{self, Account, Repo, Status};
+use super::{Change, Decision, Parts, Reason, Stats};
+use crate::account::{self, Account, Cause, Local, Repo, Status};
 use crate::config::Validation;
-use crate::host::Host;
+use crate::host::{Host, LOCAL};
 use crate::identity::{Freshness, Identity, Lookup};
 use crate::log::Kind;
 use crate::protocol::did::Did;
@@ -29,10 +29,34 @@ pub(super) struct Ruling {
     pub(super) change: Option<Change>,
 }
 
+/// A decision, as the `#account` that states it.
+pub(super) struct Stated {
+    pub(super) frame: Box<[u8]>,
+    pub(super) seq_span: Range<usize>,
+    pub(super) cause: Cause,
+    pub(super) change: Change,
+}
+
 /// An event that does not pass, or not yet.
 pub(super) enum Stop {
     Drop(Reason),
+    /// The account's identity is to be looked up first.
     Resolve(Freshness),
+    /// The account's host is to be asked first whether it is still inactive.
+    Check,
+    /// The account finds no place on its host.
+    Hold,
+    /// The account was held back and there is a place for it now.
+    Free,
+}
+
+/// What was just found out for an event, so that it is not asked for again.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fresh {
+    /// The identity: a second look would not change it.
+    pub(super) identity: bool,
+    /// The account's status at its host.
+    pub(super) status: bool,
 }
 
 impl From<Reason> for Stop {
@@ -51,8 +75,7 @@ pub(super) struct Judge {
 struct Origin<'a> {
     did: &'a Did,
     host: &'a Host,
-    /// The identity was just fetched: a second look would not change it.
-    refreshed: bool,
+    fresh: Fresh,
 }
 
 impl Judge {
@@ -74,15 +97,15 @@ impl Judge {
         did: &Did,
         host: &Host,
         frame: &[u8],
-        refreshed: bool,
+        fresh: Fresh,
         event: u64,
     ) -> Result<Ruling, Stop> {
-        let origin = Origin { did, host, refreshed };
+        let origin = Origin { did, host, fresh };
         let ruling = match frame::decode(frame).map_err(|_| Reason::Malformed)? {
             Frame::Commit(frame) => self.commit(&origin, &frame)?,
             Frame::Sync(frame) => self.sync(&origin, &frame)?,
             Frame::Identity(frame) => self.identity(&origin, &frame)?,
-            Frame::Account(frame) => self.account(&origin, &frame)?,
+            Frame::Account(frame) => self.account_event(&origin, &frame)?,
             Frame::Info { .. } | Frame::Error { .. } | Frame::Unknown => return Err(Reason::Malformed.into()),
         };
         if let Some(change) = &ruling.change {
@@ -91,18 +114,65 @@ impl Judge {
         Ok(ruling)
     }
 
+    /// The account as it is now, its change by earlier events included.
+    pub(super) fn account(&mut self, did: &Did) -> Option<Account> {
+        self.account_of(did).ok().flatten()
+    }
+
+    /// States a decision, under the number under which it is remembered; `None` when it changes nothing. An account that
+    /// is set free without finding a place on its host is held back instead.
+    pub(super) fn decide(&mut self, did: &Did, host: Option<&Host>, decision: Decision, event: u64) -> Option<Stated> {
+        let before = self.account_of(did).ok()?;
+        let account = before.unwrap_or_else(|| Account::new(LOCAL));
+        let account = host.map_or(account, |host| Account { host: host.id, ..account });
+        let after = match decision {
+            Decision::TakeDown => Account { local: Local::TakenDown, ..account },
+            Decision::Hold => Account { local: Local::Held, ..account },
+            Decision::Free(status) => {
+                let free = Account { local: Local::Free, status: status.unwrap_or(account.status), ..account };
+                match host {
+                    Some(host) if !has_place(host, before, &free) => Account { local: Local::Held, ..account },
+                    _ => free,
+                }
+            }
+        };
+        if before == Some(after) {
+            return None;
+        }
+        let cause = match after.local {
+            Local::Free => Cause::Free,
+            Local::TakenDown => Cause::TakeDown,
+            Local::Held => Cause::Hold,
+        };
+        let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
+        let (active, status) = (after.is_active(), after.status_name());
+        let stated = AccountFrame { did: did.as_str(), time: &time, active, status, ..AccountFrame::default() };
+        let mut frame = Vec::new();
+        let seq_span = frame::encode_account(&stated, &mut frame);
+        self.recent.change(did, after, event);
+        Some(Stated { frame: frame.into(), seq_span, cause, change: Change { before, after } })
+    }
+
     fn commit(&mut self, origin: &Origin<'_>, frame: &CommitFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.working_identity(origin)?;
         check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
-        check_active(before)?;
+        check_active(origin, before)?;
         let repo = match self.proven_commit(origin, &identity, before, frame) {
             Ok(repo) => repo,
-            Err(Stop::Drop(reason)) => self.observed(reason, account::repo_of_commit(frame))?,
+            Err(Stop::Drop(reason)) => self.observed(origin, reason, account::repo_of_commit(frame))?,
             Err(stop) => return Err(stop),
         };
         check_rev(repo.rev, before)?;
-        let after = Account { repo: Some(repo), ..self.on_host(origin, before)? };
+        let since = frame.since.and_then(|since| since.parse().ok());
+        let known = before.and_then(|account| account.repo);
+        let breaks = known.is_some_and(|known| !known.is_continued_by(since, frame.prev_data));
+        let discontinuities = before.map_or(0, |account| account.discontinuities).saturating_add(u32::from(breaks));
+        let after = Account { repo: Some(repo), discontinuities, ..account_on(origin, before) };
+        take_place(origin, before, &after)?;
+        if breaks {
+            self.stats.discontinuous();
+        }
         Ok(Ruling::of(Kind::Commit, &frame.seq_span, Change { before, after }))
     }
 
@@ -114,17 +184,12 @@ impl Judge {
         before: Option<Account>,
         frame: &CommitFrame<'_>,
     ) -> Result<Repo, Stop> {
-        let legacy = if self.parts.policy == Validation::Lenient { Legacy::Accept } else { Legacy::Reject };
+        let is_lenient = origin.host.validation() == Validation::Lenient;
+        let legacy = if is_lenient { Legacy::Accept } else { Legacy::Reject };
         let checked = proof::check_commit(frame, legacy).map_err(Reason::Invalid)?;
         // Before the signature: a stale commit is not worth its cost.
         check_rev(checked.rev, before)?;
         check_signature(origin, identity, |key| checked.signature.verify(key).is_ok())?;
-        let known = before.and_then(|account| account.repo);
-        if known.is_some_and(|repo| {
-            checked.since != Some(repo.rev) || (repo.data.is_some() && checked.prev_data != repo.data)
-        }) {
-            self.stats.discontinuous();
-        }
         Ok(Repo { rev: checked.rev, commit: checked.commit, data: Some(checked.data) })
     }
 
@@ -132,11 +197,8 @@ impl Judge {
         let identity = self.working_identity(origin)?;
         check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
-        check_active(before)?;
-        let checked = match proof::check_sync(frame) {
-            Ok(checked) => checked,
-            Err(invalid) => return Err(Reason::Invalid(invalid).into()),
-        };
+        check_active(origin, before)?;
+        let checked = proof::check_sync(frame).map_err(Reason::Invalid)?;
         if before.and_then(|account| account.repo).is_some_and(|repo| repo.rev == checked.rev) {
             return Err(Reason::Unchanged.into());
         }
@@ -144,17 +206,18 @@ impl Judge {
         let repo = Repo { rev: checked.rev, commit: checked.commit, data: Some(checked.data) };
         match check_signature(origin, &identity, |key| checked.signature.verify(key).is_ok()) {
             Ok(()) => {}
-            Err(Stop::Drop(reason)) => drop(self.observed(reason, repo)?),
+            Err(Stop::Drop(reason)) => drop(self.observed(origin, reason, repo)?),
             Err(stop) => return Err(stop),
         }
-        let after = Account { repo: Some(repo), ..self.on_host(origin, before)? };
+        let after = Account { repo: Some(repo), ..account_on(origin, before) };
+        take_place(origin, before, &after)?;
         Ok(Ruling::of(Kind::Sync, &frame.seq_span, Change { before, after }))
     }
 
     /// An identity event may come from any host; its handle stays only if the identity, fetched anew, agrees and names
     /// that host (protocol 18, 29).
     fn identity(&mut self, origin: &Origin<'_>, frame: &IdentityFrame<'_>) -> Result<Ruling, Stop> {
-        if !origin.refreshed {
+        if !origin.fresh.identity {
             self.parts.resolver.purge(origin.did);
             return Err(Stop::Resolve(Freshness::Forced));
         }
@@ -170,19 +233,24 @@ impl Judge {
         Ok(Ruling { kind: Kind::Identity, seq_span, rewritten: Some(rewritten.into()), change: None })
     }
 
-    fn account(&mut self, origin: &Origin<'_>, frame: &AccountFrame<'_>) -> Result<Ruling, Stop> {
+    /// What the host says of an account. What the relay itself has made of it overrides that (protocol 19): then nothing
+    /// changes for consumers, and the host is asked once the account is set free.
+    fn account_event(&mut self, origin: &Origin<'_>, frame: &AccountFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.identity_of(origin)?.ok_or(Reason::IdentityAbsent)?;
         check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
+        check_local(origin, before)?;
         let status = Status::of_event(frame.active, frame.status);
-        let after = Account { status, ..self.on_host(origin, before)? };
+        let after = Account { status, ..account_on(origin, before) };
+        take_place(origin, before, &after)?;
         Ok(Ruling::of(Kind::Account, &frame.seq_span, Change { before, after }))
     }
 
     /// Lets an invalid event pass where the policy says so.
-    fn observed<R>(&self, reason: Reason, unproven: impl Into<Option<R>>) -> Result<R, Stop> {
+    fn observed<R>(&self, origin: &Origin<'_>, reason: Reason, unproven: impl Into<Option<R>>) -> Result<R, Stop> {
+        let is_observed = origin.host.validation() == Validation::Observe && reason.is_about_validity();
         match unproven.into() {
-            Some(unproven) if self.parts.policy == Validation::Observe && reason.is_about_validity() => {
+            Some(unproven) if is_observed => {
                 self.stats.observed(reason);
                 Ok(unproven)
             }
@@ -215,16 +283,6 @@ impl Judge {
         self.recent.read(did, account);
         Ok(account)
     }
-
-    /// The account as the event's host has it: a new one, and one that comes from another host, needs a place there.
-    fn on_host(&self, origin: &Origin<'_>, before: Option<Account>) -> Result<Account, Stop> {
-        let host = origin.host.id;
-        let counted = before.is_some_and(|account| account.counted_on() == Some(host));
-        if !counted && !origin.host.take_place() {
-            return Err(Reason::HostAccountLimit.into());
-        }
-        Ok(before.map_or_else(|| Account::new(host), |account| Account { host, ..account }))
-    }
 }
 
 impl Ruling {
@@ -235,7 +293,7 @@ impl Ruling {
 
 /// The account's identity must name the event's host; if it does not, it may have changed (protocol 18).
 fn check_authority(origin: &Origin<'_>, identity: &Identity) -> Result<(), Stop> {
-    match (is_on(identity, origin.host), origin.refreshed) {
+    match (is_on(identity, origin.host), origin.fresh.identity) {
         (true, _) => Ok(()),
         (false, true) => Err(Reason::WrongHost.into()),
         (false, false) => Err(Stop::Resolve(Freshness::Forced)),
@@ -246,11 +304,43 @@ fn is_on(identity: &Identity, host: &Host) -> bool {
     identity.pds.as_ref().is_some_and(|pds| pds.host == host.name.as_str())
 }
 
-fn check_active(account: Option<Account>) -> Result<(), Stop> {
-    match account {
-        Some(account) if !account.status.is_active() => Err(Reason::AccountInactive.into()),
+/// What the relay itself holds against an account comes first.
+fn check_local(origin: &Origin<'_>, account: Option<Account>) -> Result<(), Stop> {
+    match account.map(|account| (account.local, account.host)) {
+        Some((Local::TakenDown, _)) => Err(Reason::TakenDown.into()),
+        // On another host it may find a place.
+        Some((Local::Held, _)) if origin.host.has_place() => Err(Stop::Free),
+        Some((Local::Held, host)) if host == origin.host.id => Err(Reason::HostAccountLimit.into()),
+        Some((Local::Held, _)) => Err(Stop::Hold),
         _ => Ok(()),
     }
+}
+
+/// Only active accounts have commits; one that is not may have become active without our hearing of it.
+fn check_active(origin: &Origin<'_>, account: Option<Account>) -> Result<(), Stop> {
+    check_local(origin, account)?;
+    match account {
+        Some(account) if !account.status.is_active() && origin.fresh.status => Err(Reason::AccountInactive.into()),
+        Some(account) if !account.status.is_active() => Err(Stop::Check),
+        _ => Ok(()),
+    }
+}
+
+/// The account as the event's host has it.
+fn account_on(origin: &Origin<'_>, before: Option<Account>) -> Account {
+    let host = origin.host.id;
+    before.map_or_else(|| Account::new(host), |account| Account { host, ..account })
+}
+
+/// An account that begins to count on the event's host needs a place there.
+fn take_place(origin: &Origin<'_>, before: Option<Account>, after: &Account) -> Result<(), Stop> {
+    if has_place(origin.host, before, after) { Ok(()) } else { Err(Stop::Hold) }
+}
+
+/// Takes a place if the change needs one; the answer is `false` when there is none.
+fn has_place(host: &Host, before: Option<Account>, after: &Account) -> bool {
+    let is_counted = before.and_then(|account| account.counted_on()) == after.counted_on();
+    is_counted || after.counted_on().is_none() || host.take_place()
 }
 
 /// Revs only grow, and not beyond our clock (protocol 20).
@@ -272,7 +362,7 @@ fn check_signature(
     verifies: impl FnOnce(&crate::protocol::key::PublicKey) -> bool,
 ) -> Result<(), Stop> {
     let key = identity.key.as_ref().ok_or(Reason::IdentityAbsent)?;
-    match (verifies(key), origin.refreshed) {
+    match (verifies(key), origin.fresh.identity) {
         (true, _) => Ok(()),
         (false, true) => Err(Reason::Signature.into()),
         (false, false) => Err(Stop::Resolve(Freshness::Forced)),

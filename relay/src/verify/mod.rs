@@ -4,6 +4,7 @@
 //! events in order, remembers their state and needs no lock ([`shard`]). What is checked, and in which order, reads
 //! from top to bottom in [`judge`]. Events whose identity is not known yet wait, in order, in [`parked`].
 
+mod checked;
 mod judge;
 mod parked;
 mod reason;
@@ -19,11 +20,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::account::{Account, Accounts};
-use crate::config::Validation;
-use crate::host::Host;
+use crate::account::{Account, Accounts, Cause, Status};
+use crate::host::{Host, RepoStatuses};
 use crate::identity::{Freshness, Resolver};
 use crate::log::Kind;
 use crate::protocol::did::Did;
@@ -53,8 +53,8 @@ impl Inbound {
 
 /// An event that may be passed on.
 pub struct Verified {
-    /// The event; its frame is what goes out, but for the seq.
-    pub inbound: Inbound,
+    /// Where it comes from.
+    pub source: Source,
     /// What it is.
     pub kind: Kind,
     /// Whose it is.
@@ -65,6 +65,47 @@ pub struct Verified {
     pub change: Option<Change>,
     /// The shard that verified it.
     pub shard: usize,
+}
+
+/// Where an event comes from; its frame is what goes out, but for the seq.
+pub enum Source {
+    /// A host.
+    Host(Inbound),
+    /// This relay: an `#account` that states what was decided here.
+    Relay {
+        /// The message.
+        frame: Box<[u8]>,
+        /// The account's host.
+        host: u32,
+        /// What was decided.
+        cause: Cause,
+    },
+}
+
+impl Source {
+    /// The message.
+    pub fn frame(&self) -> &[u8] {
+        match self {
+            Source::Host(inbound) => &inbound.frame,
+            Source::Relay { frame, .. } => frame,
+        }
+    }
+
+    /// Id of the host.
+    pub fn host(&self) -> u32 {
+        match self {
+            Source::Host(inbound) => inbound.host.id,
+            Source::Relay { host, .. } => *host,
+        }
+    }
+
+    /// What made it.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Source::Host(inbound) => Cause::Host(inbound.seq),
+            Source::Relay { cause, .. } => *cause,
+        }
+    }
 }
 
 /// A change of an account.
@@ -93,15 +134,42 @@ pub struct Parts {
     pub resolver: Arc<Resolver>,
     /// What is known of accounts.
     pub accounts: Accounts,
-    /// What happens to invalid events.
-    pub policy: Validation,
+    /// Asks hosts how accounts stand.
+    pub statuses: Arc<RepoStatuses>,
     /// Bounds.
     pub limits: Limits,
 }
 
+/// What is decided of an account besides its own events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// A person takes it down.
+    TakeDown,
+    /// It is held back, until its host has a place for it.
+    Hold,
+    /// Nothing is held against it any more, if its host has a place for it; the status is what its host says, where it
+    /// was asked.
+    Free(Option<Status>),
+}
+
 enum Message {
     Event(Inbound),
-    Resolved { did: Did, freshness: Freshness, available: bool },
+    Resolved {
+        did: Did,
+        freshness: Freshness,
+        available: bool,
+    },
+    /// The host of an inactive account was asked for its status.
+    Checked {
+        did: Did,
+        status: Option<Status>,
+    },
+    Decided {
+        did: Did,
+        host: Option<Arc<Host>>,
+        decision: Decision,
+        done: oneshot::Sender<Option<Account>>,
+    },
     Drain,
 }
 
@@ -147,6 +215,7 @@ pub fn start(parts: Parts, stats: Arc<Stats>) -> std::io::Result<(Intake, Outlet
             judge,
             parts: Arc::clone(&parts),
             stats: Arc::clone(&stats),
+            checked: checked::Checked::default(),
             sent: 0,
         };
         std::thread::Builder::new().name(format!("verify-{index}")).spawn(move || shard.run())?;
@@ -175,12 +244,24 @@ impl Place<'_> {
 impl Intake {
     /// Waits for room for an event of `did`; `None` when the shards have ended.
     pub async fn reserve(&self, did: &str, bytes: usize) -> Option<Place<'_>> {
-        // A DID's case does not matter to who it is, so it must not matter to where it goes.
-        let shard = self.hasher.hash_one(did.to_ascii_lowercase()) % self.shards.len() as u64;
         let wanted = u32::try_from(bytes.min(self.ingest_bytes)).unwrap_or(u32::MAX);
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(wanted).await.ok()?;
-        let shard = self.shards[shard as usize].reserve().await.ok()?;
+        let shard = self.shard_of(did).reserve().await.ok()?;
         Some(Place { shard, bytes })
+    }
+
+    /// Decides something of an account on `host`, in order with its events. Answers with the account as it is then, on
+    /// its way to the log; `None` when the shards have ended.
+    pub async fn decide(&self, did: Did, host: Option<Arc<Host>>, decision: Decision) -> Option<Account> {
+        let (done, decided) = oneshot::channel();
+        self.shard_of(did.as_str()).send(Message::Decided { did, host, decision, done }).await.ok()?;
+        decided.await.ok().flatten()
+    }
+
+    fn shard_of(&self, did: &str) -> &mpsc::Sender<Message> {
+        // A DID's case does not matter to who it is, so it must not matter to where it goes.
+        let shard = self.hasher.hash_one(did.to_ascii_lowercase()) % self.shards.len() as u64;
+        &self.shards[shard as usize]
     }
 
     /// Counters of verification.

@@ -23,6 +23,8 @@ pub enum Reason {
     WrongHost,
     /// The account is not active (protocol 19).
     AccountInactive,
+    /// The account is taken down here (protocol 19).
+    TakenDown,
     /// The host has as many accounts as it may have.
     HostAccountLimit,
     /// The rev is not above the last one (protocol 20).
@@ -52,6 +54,7 @@ impl Reason {
             Reason::IdentityUnavailable => "identity_unavailable",
             Reason::WrongHost => "wrong_host",
             Reason::AccountInactive => "account_inactive",
+            Reason::TakenDown => "taken_down",
             Reason::HostAccountLimit => "host_account_limit",
             Reason::StaleRev => "stale_rev",
             Reason::FutureRev => "future_rev",

@@ -8,10 +8,14 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::judge::{Judge, Ruling, Stop};
+use super::checked::Checked;
+use super::judge::{Fresh, Judge, Ruling, Stated, Stop};
 use super::parked::Parked;
-use super::{Inbound, Message, Parts, Reason, Stats, Verified};
+use super::{Decision, Inbound, Message, Parts, Reason, Source, Stats, Verified};
+use crate::account::{Cause, Status};
+use crate::host::Host;
 use crate::identity::Freshness;
+use crate::log::Kind;
 use crate::protocol::did::Did;
 use crate::vital::Vital;
 
@@ -32,6 +36,7 @@ pub(super) struct Shard {
     pub(super) judge: Judge,
     pub(super) parts: Arc<Parts>,
     pub(super) stats: Arc<Stats>,
+    pub(super) checked: Checked,
     /// Events sent to the sequencer.
     pub(super) sent: u64,
 }
@@ -43,6 +48,12 @@ impl Shard {
             match message {
                 Message::Event(event) => self.arrived(event),
                 Message::Resolved { did, freshness, available } => self.resolved(&did, freshness, available),
+                Message::Checked { did, status } => self.checked(&did, status),
+                Message::Decided { did, host, decision, done } => {
+                    self.state(&did, host.as_deref(), decision);
+                    // Whoever asked may have gone.
+                    let _ = done.send(self.judge.account(&did));
+                }
                 Message::Drain => return,
             }
         }
@@ -52,7 +63,7 @@ impl Shard {
         match Judge::did(&event.frame) {
             Err(reason) => self.drop(event, reason),
             Ok(did) if self.parked.is_waiting(&did) => self.parked.push(&did, event),
-            Ok(did) => self.rule(did, event, false),
+            Ok(did) => self.rule(did, event, Fresh::default()),
         }
     }
 
@@ -65,21 +76,64 @@ impl Shard {
                 // An earlier event of the account waits again.
                 self.parked.push(did, event);
             } else {
-                self.rule(did.clone(), event, freshness == Freshness::Forced);
+                self.rule(did.clone(), event, Fresh { identity: freshness == Freshness::Forced, status: false });
             }
         }
     }
 
-    /// Judges an event and acts on it. `refreshed` says that the identity was just fetched anew.
-    fn rule(&mut self, did: Did, event: Inbound, refreshed: bool) {
-        match self.judge.examine(&did, &event.host, &event.frame, refreshed, self.sent + 1) {
+    /// The host of `did` was asked how it stands: its events go on, in order.
+    fn checked(&mut self, did: &Did, status: Option<Status>) {
+        let events: Vec<Inbound> = self.parked.take(did).collect();
+        if let (Some(event), Some(status)) = (events.first(), status) {
+            self.state(did, Some(&event.host), Decision::Free(Some(status)));
+        }
+        for event in events {
+            if self.parked.is_waiting(did) {
+                self.parked.push(did, event);
+            } else {
+                self.rule(did.clone(), event, Fresh { identity: false, status: true });
+            }
+        }
+    }
+
+    /// Judges an event and acts on it.
+    fn rule(&mut self, did: Did, event: Inbound, fresh: Fresh) {
+        match self.judge.examine(&did, &event.host, &event.frame, fresh, self.sent + 1) {
             Ok(ruling) => self.pass(did, event, ruling),
             Err(Stop::Drop(reason)) => self.drop(event, reason),
             Err(Stop::Resolve(freshness)) => {
                 self.parked.push(&did, event);
                 self.resolve(did, freshness);
             }
+            Err(Stop::Check) if self.checked.may_ask(&did, std::time::Instant::now()) => {
+                self.check(did.clone(), Arc::clone(&event.host));
+                self.parked.push(&did, event);
+            }
+            Err(Stop::Check) => self.drop(event, Reason::AccountInactive),
+            Err(Stop::Hold) => {
+                if event.host.may_hold() {
+                    self.state(&did, Some(&event.host), Decision::Hold);
+                }
+                self.drop(event, Reason::HostAccountLimit);
+            }
+            Err(Stop::Free) if self.state(&did, Some(&event.host), Decision::Free(None)) => {
+                self.rule(did, event, fresh);
+            }
+            Err(Stop::Free) => self.drop(event, Reason::HostAccountLimit),
         }
+    }
+
+    /// Tells consumers of a decision; whether it has set the account free.
+    fn state(&mut self, did: &Did, host: Option<&Host>, decision: Decision) -> bool {
+        let Some(stated) = self.judge.decide(did, host, decision, self.sent + 1) else { return false };
+        self.sent += 1;
+        let Stated { frame, seq_span, cause, change } = stated;
+        tracing::debug!(did = did.as_str(), ?cause, "account decided");
+        let source = Source::Relay { frame, host: change.after.host, cause };
+        let (kind, did, shard) = (Kind::Account, did.clone(), self.index);
+        let verified = Verified { source, kind, did, seq_span, change: Some(change), shard };
+        let _ = self.out.blocking_send(verified);
+        cause == Cause::Free
     }
 
     fn pass(&mut self, did: Did, mut inbound: Inbound, ruling: Ruling) {
@@ -88,7 +142,8 @@ impl Shard {
         }
         self.sent += 1;
         let Ruling { kind, seq_span, change, .. } = ruling;
-        let verified = Verified { inbound, kind, did, seq_span, change, shard: self.index };
+        let source = Source::Host(inbound);
+        let verified = Verified { source, kind, did, seq_span, change, shard: self.index };
         // The sequencer ends after the shards, so it takes everything.
         let _ = self.out.blocking_send(verified);
     }
@@ -123,6 +178,16 @@ impl Shard {
             };
             // A shard that has drained needs no answer.
             let _ = shard.send(Message::Resolved { did, freshness, available }).await;
+        });
+    }
+
+    /// Asks the account's host how it stands, and reports back to this shard.
+    fn check(&self, did: Did, host: Arc<Host>) {
+        let statuses = Arc::clone(&self.parts.statuses);
+        let shard = self.itself.clone();
+        self.runtime.spawn(async move {
+            let status = statuses.ask(&host, &did).await;
+            let _ = shard.send(Message::Checked { did, status }).await;
         });
     }
 }

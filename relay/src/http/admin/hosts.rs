@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::super::App;
 use super::super::answer::{self, Asked, Told};
 use super::super::xrpc::{Crawl, crawl};
+use crate::config::Validation;
 use crate::decisions::OwnLimits;
 use crate::host::{Host, Named};
 
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/admin/pds/block", post(block))
         .route("/admin/pds/unblock", post(unblock))
         .route("/admin/pds/changeLimits", post(change_limits))
+        .route("/admin/pds/setValidation", post(set_validation))
 }
 
 async fn list(State(app): State<Arc<App>>) -> Response {
@@ -40,6 +42,8 @@ fn host_json(host: &Host) -> Value {
         "connected": host.is_connected(),
         "cursor": host.cursor(),
         "accounts": host.accounts(),
+        "accountsHeld": host.held(),
+        "validation": host.validation().as_str(),
         "accountLimit": limits.accounts,
         "eventsPerSecondLimit": limits.events_per_second,
         "received": host.counts.received.load(Ordering::Relaxed),
@@ -89,6 +93,26 @@ async fn change_limits(State(app): State<Arc<App>>, Told(change): Told<ChangeLim
     let Some(host) = app.hosts.find(&change.host) else { return unknown_host() };
     let limits = OwnLimits { accounts: change.account_limit, events_per_second: change.events_per_second };
     match app.hosts.set_limits(&host, limits).await {
+        Ok(let_in) => {
+            let mut answer = host_json(&host);
+            answer["accountsLetIn"] = let_in.into();
+            Json(answer).into_response()
+        }
+        Err(failure) => answer::internal(failure),
+    }
+}
+
+/// What happens to a host's events that fail verification; absent or null is as configured.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetValidation {
+    host: String,
+    validation: Option<Validation>,
+}
+
+async fn set_validation(State(app): State<Arc<App>>, Told(change): Told<SetValidation>) -> Response {
+    let Some(host) = app.hosts.find(&change.host) else { return unknown_host() };
+    match app.hosts.set_validation(&host, change.validation).await {
         Ok(()) => Json(host_json(&host)).into_response(),
         Err(failure) => answer::internal(failure),
     }

@@ -2,6 +2,7 @@
 //! its command-line tools work here; the status document is ours (ARCHITECTURE.md, "The contract between operator and
 //! relay").
 
+mod accounts;
 mod audit;
 mod consumers;
 mod domains;
@@ -21,6 +22,7 @@ const PAGE: &str = include_str!("page.html");
 pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
     let own = Router::new().route("/admin", get(|| async { Html(PAGE) })).route("/admin/status", get(status));
     own.merge(hosts::routes())
+        .merge(accounts::routes())
         .merge(domains::routes())
         .merge(consumers::routes())
         .merge(audit::routes())
