@@ -77,7 +77,12 @@ impl Plc {
                 "serviceEndpoint": format!("http://{host}"),
             }],
         });
-        self.shared.lock().documents.insert(did.clone(), document);
+        self.enter(did, document);
+    }
+
+    /// Enters any document.
+    pub fn enter(&self, did: &str, document: Value) {
+        self.shared.lock().documents.insert(did.to_owned(), document);
     }
 
     /// Misbehaves towards all, or no longer.

@@ -151,6 +151,7 @@ fn malformed_messages_are_refused() {
         (identity(&[did, time]), "missing_field", "no seq"),
         (identity(&[("seq", b"\x01"), time]), "missing_field", "no did"),
         (identity(&[did, ("seq", b"\x01")]), "missing_field", "no time"),
+        (identity(&[did, ("seq", b"\x01"), ("time", b"\x69yesterday")]), "bad_time", "time that is no datetime"),
         (identity(&[did, ("seq", b"\x00"), time]), "bad_seq", "seq 0"),
         (identity(&[did, ("seq", b"\x20"), time]), "bad_cbor", "seq -1"),
         (identity(&[did, ("seq", b"\x1b\x00\x20\0\0\0\0\0\0"), time]), "bad_seq", "seq 2^53"),
