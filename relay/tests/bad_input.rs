@@ -31,18 +31,20 @@ fn expected_reason(mutation: Mutation) -> &'static str {
         OtherCommit => "root_mismatch",
         NoNode => "missing_node",
         NoRecord => "missing_record",
-        UnsortedNode => "bad_mst",
-        LargeRecord | CutCar | EndlessCarHeader => "bad_car",
+        UnsortedNode | EmptyTop | OtherLayer | LongPrefix => "bad_mst",
+        LargeRecord | CutCar | EndlessCarHeader | CarVersion | NoRoot => "bad_car",
         HiddenOp | OtherPrev | OtherPrevData => "inversion",
         OtherCid => "op_mismatch",
         NoPrev => "missing_prev",
         NoPrevData => "missing_prev_data",
         SamePath => "duplicate_path",
-        BadPath => "bad_path",
+        BadPath | LongPath => "bad_path",
+        BadSince => "bad_since",
         TooBig => "too_big",
         Rebase => "rebase",
         BadDid => "did",
         LargeBlocks | ManyOps | ZeroSeq | Garbage | Cut | Trailing | UnsortedKeys | Float => "malformed",
+        Deep | BadTime | NoBlobs | RawCid => "malformed",
     }
 }
 

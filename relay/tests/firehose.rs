@@ -190,7 +190,7 @@ async fn the_apis_tell_of_hosts_and_accounts() {
         ("/xrpc/com.atproto.sync.getHostStatus?hostname=pds.example.com".to_owned(), 404, "HostNotFound"),
         ("/xrpc/com.atproto.sync.listHosts?limit=0".to_owned(), 400, "InvalidRequest"),
         ("/xrpc/com.atproto.sync.listRepos?limit=1001".to_owned(), 400, "InvalidRequest"),
-        ("/xrpc/com.atproto.sync.getRecord".to_owned(), 404, "MethodNotImplemented"),
+        ("/xrpc/com.atproto.sync.getRecord".to_owned(), 501, "MethodNotImplemented"),
     ];
     for (path, status, error) in errors {
         let answer = relay.get(&path).await;

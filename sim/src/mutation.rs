@@ -86,11 +86,33 @@ pub enum Mutation {
     UnsortedKeys,
     /// A field with a floating-point number.
     Float,
+    /// A field of a hundred arrays, one in the other.
+    Deep,
+    /// A time that is none.
+    BadTime,
+    /// The flags and fields of before sync 1.1 are not all there.
+    NoBlobs,
+    /// An operation names a record by another kind of CID.
+    RawCid,
+    /// A revision to follow that is none.
+    BadSince,
+    /// A path longer than paths may be.
+    LongPath,
+    /// The CAR is of another version.
+    CarVersion,
+    /// The CAR has no root.
+    NoRoot,
+    /// The root of the tree has no keys, but a node below it.
+    EmptyTop,
+    /// The root of the tree has a key that belongs to another layer.
+    OtherLayer,
+    /// The root of the tree has a key in full that begins like the one before.
+    LongPrefix,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 36] = {
+    pub const ALL: [Mutation; 47] = {
         use Mutation::*;
         [
             SignatureBit,
@@ -129,6 +151,17 @@ impl Mutation {
             Trailing,
             UnsortedKeys,
             Float,
+            Deep,
+            BadTime,
+            NoBlobs,
+            RawCid,
+            BadSince,
+            LongPath,
+            CarVersion,
+            NoRoot,
+            EmptyTop,
+            OtherLayer,
+            LongPrefix,
         ]
     };
 
@@ -137,9 +170,14 @@ impl Mutation {
     pub fn frame(self, account: &Account, seq: u64) -> Vec<u8> {
         let mut account = account.clone();
         match self {
-            Mutation::Garbage | Mutation::Cut | Mutation::Trailing | Mutation::UnsortedKeys | Mutation::Float => {
-                self.bytes(account.post().encode(seq))
-            }
+            Mutation::Garbage
+            | Mutation::Cut
+            | Mutation::Trailing
+            | Mutation::UnsortedKeys
+            | Mutation::Float
+            | Mutation::Deep
+            | Mutation::NoBlobs
+            | Mutation::RawCid => self.bytes(account.post().encode(seq)),
             Mutation::ZeroSeq => account.post().encode(0),
             Mutation::OtherCommit => {
                 let commit = account.post();
@@ -153,6 +191,16 @@ impl Mutation {
             }
             Mutation::EndlessCarHeader => {
                 let header = b"\xa2\x65roots\x9b\x10\0\0\0\0\0\0\0\x67version\x01";
+                account.post().encode_with(seq, &[varint(header.len()), header.to_vec()].concat())
+            }
+            Mutation::CarVersion => {
+                let commit = account.post();
+                let version = b"\x67version";
+                let car = changed(car(&commit.root, &commit.blocks), version, |place| place + version.len(), 2);
+                commit.encode_with(seq, &car)
+            }
+            Mutation::NoRoot => {
+                let header = b"\xa2\x65roots\x80\x67version\x01";
                 account.post().encode_with(seq, &[varint(header.len()), header.to_vec()].concat())
             }
             _ => self.commit(&mut account).encode(seq),
@@ -195,7 +243,10 @@ impl Mutation {
             | Mutation::NoCommit
             | Mutation::NoNode
             | Mutation::NoRecord
-            | Mutation::UnsortedNode => self.blocks(account.post(), account),
+            | Mutation::UnsortedNode
+            | Mutation::EmptyTop
+            | Mutation::OtherLayer
+            | Mutation::LongPrefix => self.blocks(account.post(), account),
             Mutation::LargeRecord => account.commit(vec![create("large", vec![0; 1_000_001])]),
             Mutation::LargeBlocks => {
                 let record =
@@ -205,6 +256,9 @@ impl Mutation {
             Mutation::ManyOps => {
                 account.commit((0..=OPS_MAX).map(|number| create(&format!("many{number}"), vec![0xa0])).collect())
             }
+            Mutation::BadTime => Commit { time: "yesterday".to_owned(), ..account.post() },
+            Mutation::BadSince => Commit { since: Some("yesterday".to_owned()), ..account.post() },
+            Mutation::LongPath => account.commit(vec![create(&"k".repeat(513), vec![0xa0])]),
             Mutation::TooBig => Commit { too_big: true, ..account.post() },
             Mutation::Rebase => Commit { rebase: true, ..account.post() },
             Mutation::BadDid => Commit { did: "did:example:alice".to_owned(), ..account.post() },
@@ -225,7 +279,7 @@ impl Mutation {
             }
             Mutation::NoRecord => drop(commit.blocks.remove(&record)),
             _ => {
-                let node = unsorted_node(&record);
+                let node = self.node(&record, &account.repo().data());
                 let data = Cid::of(&node);
                 commit.blocks.insert(data, node);
                 let object = account.sign_commit(&commit.rev, &data);
@@ -233,6 +287,20 @@ impl Mutation {
             }
         }
         commit
+    }
+
+    /// A bad node for the top of the tree; `value` is that of its keys, `below` the tree that would be right.
+    fn node(self, value: &Cid, below: &Cid) -> Vec<u8> {
+        match self {
+            Mutation::EmptyTop => node(&[], Some(below)),
+            // The layers of these are 0 and 2.
+            Mutation::OtherLayer => {
+                node(&[(0, "2653ae71"), (0, "88bfafc7")].map(|(p, key)| entry(p, key, value)), None)
+            }
+            // The second key begins like the first.
+            Mutation::LongPrefix => node(&[entry(0, "2653ae71", value), entry(0, "2653ae72", value)], None),
+            _ => node(&[entry(0, "b", value), entry(0, "a", value)], None),
+        }
     }
 
     /// Mutations of what the message says that has changed.
@@ -274,6 +342,9 @@ impl Mutation {
             Mutation::Trailing => [frame, vec![0]].concat(),
             // Shorter than all others, so it belongs at the start.
             Mutation::UnsortedKeys => with_field(frame, "a", &[0x01]),
+            Mutation::Deep => with_field(frame, "temperature", &[&[0x81; 100][..], &[0x01]].concat()),
+            Mutation::NoBlobs => changed(frame, b"\x65blobs", |place| place + 5, b'z'),
+            Mutation::RawCid => changed(frame, b"\x63cid\xd8\x2a\x58\x25\x00\x01\x71", |place| place + 10, 0x55),
             _ => with_field(frame, "temperature", b"\xfb\x3f\xf0\0\0\0\0\0\0"),
         }
     }
@@ -317,14 +388,26 @@ fn with_root(mut commit: Commit, object: Vec<u8>) -> Commit {
     commit
 }
 
-/// A tree node of two keys, the greater one first.
-fn unsorted_node(value: &Cid) -> Vec<u8> {
+/// The same with one other byte, which stands somewhere behind the start of `pattern`.
+fn changed(mut bytes: Vec<u8>, pattern: &[u8], place: impl FnOnce(usize) -> usize, byte: u8) -> Vec<u8> {
+    let start = bytes.windows(pattern.len()).position(|window| window == pattern).expect("the pattern in good bytes");
+    bytes[place(start)] = byte;
+    bytes
+}
+
+/// An entry of a tree node: bytes shared with the key before, the rest of the key, and its value.
+fn entry<'a>(shared: u64, key: &'a str, value: &'a Cid) -> (u64, &'a str, &'a Cid) {
+    (shared, key, value)
+}
+
+/// A tree node without subtrees but the first.
+fn node(entries: &[(u64, &str, &Cid)], left: Option<&Cid>) -> Vec<u8> {
     let mut node = Vec::new();
     let mut writer = Writer::new(&mut node);
-    writer.map(2).text("e").array(2);
-    for key in [b"b", b"a"] {
-        writer.map(4).text("k").bytes(key).text("p").uint(0).text("t").null().text("v").cid(value);
+    writer.map(2).text("e").array(entries.len());
+    for (shared, key, value) in entries {
+        writer.map(4).text("k").bytes(key.as_bytes()).text("p").uint(*shared).text("t").null().text("v").cid(value);
     }
-    writer.text("l").null();
+    writer.text("l").nullable_cid(left);
     node
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
@@ -63,12 +63,23 @@ fn firehose(app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 fn with_common(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
-    let routes = routes.fallback(not_found).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(wrong_method);
+    let routes = routes.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     routes.layer(middleware::from_fn(common_headers)).with_state(Arc::clone(app))
 }
 
-async fn not_found() -> Response {
-    answer::error(StatusCode::NOT_FOUND, "MethodNotImplemented", "this relay has no such route")
+/// An XRPC method that this relay does not have, like the optional `listReposByCollection` (protocol 34), or no route.
+async fn not_found(uri: Uri) -> Response {
+    match uri.path().strip_prefix("/xrpc/") {
+        Some(method) => {
+            answer::error(StatusCode::NOT_IMPLEMENTED, "MethodNotImplemented", format!("this relay has no {method}"))
+        }
+        None => answer::error(StatusCode::NOT_FOUND, "NotFound", "this relay has no such route"),
+    }
+}
+
+async fn wrong_method(method: Method) -> Response {
+    answer::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", format!("this route does not take {method}"))
 }
 
 /// CORS for browsers, and the name by which relays know each other (protocol 9, 35).

@@ -13,12 +13,15 @@ use crate::host::{Host, LOCAL};
 use crate::identity::{Freshness, Identity, Lookup};
 use crate::log::Kind;
 use crate::protocol::did::Did;
-use crate::protocol::frame::{self, AccountFrame, CommitFrame, Frame, IdentityFrame, SyncFrame};
+use crate::protocol::frame::{self, AccountFrame, CommitFrame, FRAME_BYTES_MAX, Frame, IdentityFrame, SyncFrame};
 use crate::protocol::proof::{self, Legacy};
 use crate::protocol::tid::Tid;
 
 /// How far a rev may lie ahead of our clock (protocol 20).
 const REV_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Longest message that passes: our seq and header may take some bytes more than the host's (protocol 6).
+const FRAME_BYTES_IN_MAX: usize = FRAME_BYTES_MAX - 64;
 
 /// An event that passes.
 pub(super) struct Ruling {
@@ -100,6 +103,9 @@ impl Judge {
         fresh: Fresh,
         event: u64,
     ) -> Result<Ruling, Stop> {
+        if frame.len() > FRAME_BYTES_IN_MAX {
+            return Err(Reason::Oversize.into());
+        }
         let origin = Origin { did, host, fresh };
         let ruling = match frame::decode(frame).map_err(|_| Reason::Malformed)? {
             Frame::Commit(frame) => self.commit(&origin, &frame)?,
