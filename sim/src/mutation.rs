@@ -1,15 +1,18 @@
 //! Bad frames: what a broken or hostile host may send in place of an account's next commit.
 
+mod parts;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use relay::protocol::cbor::{Reader, Writer};
 use relay::protocol::cid::Cid;
 use relay::protocol::frame::{BLOCKS_BYTES_MAX, OPS_MAX};
 use relay::protocol::tid::Tid;
 
 use crate::account::{Account, POSTS};
 use crate::event::{Commit, car, varint};
-use crate::repo::Write;
+
+use parts::{changed, create, is_needed, node, with_root, with_signature};
+pub use parts::{with_field, with_unknown_field};
 
 /// What is wrong with a commit. Its name in Rust is its name in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,13 +272,14 @@ impl Mutation {
     /// Mutations of the blocks.
     fn blocks(self, mut commit: Commit, account: &Account) -> Commit {
         let record = commit.ops[0].cid.expect("a post has a record");
-        let is_node = |cid: &Cid| ![commit.root, record, account.repo().data()].contains(cid);
         match self {
             Mutation::BlockBit => commit.blocks.get_mut(&record).expect("the record's block")[3] ^= 1,
             Mutation::NoCommit => drop(commit.blocks.remove(&commit.root)),
             Mutation::NoNode => {
-                let node = *commit.blocks.keys().find(|cid| is_node(cid)).expect("a tree of several nodes");
-                commit.blocks.remove(&node);
+                let top = account.repo().data();
+                // Where a key of the top was added, no other may be needed.
+                let node = commit.blocks.keys().find(|cid| **cid != top && is_needed(cid, &top, &commit));
+                commit.blocks.remove(&node.copied().unwrap_or(top));
             }
             Mutation::NoRecord => drop(commit.blocks.remove(&record)),
             _ => {
@@ -295,11 +299,11 @@ impl Mutation {
             Mutation::EmptyTop => node(&[], Some(below)),
             // The layers of these are 0 and 2.
             Mutation::OtherLayer => {
-                node(&[(0, "2653ae71"), (0, "88bfafc7")].map(|(p, key)| entry(p, key, value)), None)
+                node(&[(0, "2653ae71"), (0, "88bfafc7")].map(|(shared, key)| (shared, key, value)), None)
             }
             // The second key begins like the first.
-            Mutation::LongPrefix => node(&[entry(0, "2653ae71", value), entry(0, "2653ae72", value)], None),
-            _ => node(&[entry(0, "b", value), entry(0, "a", value)], None),
+            Mutation::LongPrefix => node(&[(0, "2653ae71", value), (0, "2653ae72", value)], None),
+            _ => node(&[(0, "b", value), (0, "a", value)], None),
         }
     }
 
@@ -348,66 +352,4 @@ impl Mutation {
             _ => with_field(frame, "temperature", b"\xfb\x3f\xf0\0\0\0\0\0\0"),
         }
     }
-}
-
-/// A frame with a field that nobody knows, which must pass as it is.
-pub fn with_unknown_field(frame: Vec<u8>) -> Vec<u8> {
-    with_field(frame, "somethingNew", b"\x82\x01\x65hello")
-}
-
-/// A frame with one more pair at the end of its payload.
-fn with_field(frame: Vec<u8>, key: &str, value: &[u8]) -> Vec<u8> {
-    let mut reader = Reader::new(&frame);
-    reader.skip().expect("the header of a good frame");
-    let payload = reader.position();
-    let mut frame = frame;
-    // The head of a map of less than 23 pairs is one byte.
-    frame[payload] += 1;
-    Writer::new(&mut frame).text(key).raw(value);
-    frame
-}
-
-fn create(record_key: &str, record: Vec<u8>) -> Write {
-    Write::Create { path: format!("{POSTS}/{record_key}"), record }
-}
-
-/// The commit with another signature.
-fn with_signature(mut commit: Commit, change: impl FnOnce(&mut [u8; 64])) -> Commit {
-    let mut object = commit.blocks.remove(&commit.root).unwrap_or_default();
-    let head = b"\x63sig\x58\x40";
-    let place = object.windows(head.len()).position(|window| window == head).expect("a signature") + head.len();
-    let signature = object[place..].first_chunk_mut().expect("64 bytes");
-    change(signature);
-    with_root(commit, object)
-}
-
-/// The commit with another commit object.
-fn with_root(mut commit: Commit, object: Vec<u8>) -> Commit {
-    commit.root = Cid::of(&object);
-    commit.blocks.insert(commit.root, object);
-    commit
-}
-
-/// The same with one other byte, which stands somewhere behind the start of `pattern`.
-fn changed(mut bytes: Vec<u8>, pattern: &[u8], place: impl FnOnce(usize) -> usize, byte: u8) -> Vec<u8> {
-    let start = bytes.windows(pattern.len()).position(|window| window == pattern).expect("the pattern in good bytes");
-    bytes[place(start)] = byte;
-    bytes
-}
-
-/// An entry of a tree node: bytes shared with the key before, the rest of the key, and its value.
-fn entry<'a>(shared: u64, key: &'a str, value: &'a Cid) -> (u64, &'a str, &'a Cid) {
-    (shared, key, value)
-}
-
-/// A tree node without subtrees but the first.
-fn node(entries: &[(u64, &str, &Cid)], left: Option<&Cid>) -> Vec<u8> {
-    let mut node = Vec::new();
-    let mut writer = Writer::new(&mut node);
-    writer.map(2).text("e").array(entries.len());
-    for (shared, key, value) in entries {
-        writer.map(4).text("k").bytes(key.as_bytes()).text("p").uint(*shared).text("t").null().text("v").cid(value);
-    }
-    writer.text("l").nullable_cid(left);
-    node
 }
