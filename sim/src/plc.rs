@@ -77,12 +77,7 @@ impl Plc {
                 "serviceEndpoint": format!("http://{host}"),
             }],
         });
-        self.enter(did, document);
-    }
-
-    /// Enters any document.
-    pub fn enter(&self, did: &str, document: Value) {
-        self.shared.lock().documents.insert(did.to_owned(), document);
+        self.shared.lock().documents.insert(did.clone(), document);
     }
 
     /// Misbehaves towards all, or no longer.
@@ -93,6 +88,11 @@ impl Plc {
     /// Misbehaves when asked for one DID.
     pub fn set_fault_for(&self, did: &str, fault: Fault) {
         self.shared.lock().faults.insert(did.to_owned(), fault);
+    }
+
+    /// Enters any document.
+    pub fn enter(&self, did: &str, document: Value) {
+        self.shared.lock().documents.insert(did.to_owned(), document);
     }
 
     /// Requests so far.
