@@ -10,6 +10,7 @@ use common::{World, assert_delivered};
 use sim::{Consumer, Received, Sent};
 use tokio_tungstenite::tungstenite::Error;
 
+/// Protocol 4.
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_at_every_place_of_the_stream_get_the_same_events() {
     const EVENTS: usize = 300;
@@ -33,6 +34,7 @@ async fn consumers_at_every_place_of_the_stream_get_the_same_events() {
     }
 }
 
+/// Protocol 1.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_consumers_are_served_than_the_limit() {
     let mut world = World::new(61, &["--max-consumers=2"]).await;
@@ -56,6 +58,7 @@ async fn no_more_consumers_are_served_than_the_limit() {
     assert_delivered(&other.events(1).await, [&sent], "one that came");
 }
 
+/// Protocol 7.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_reads_nothing_holds_up_nobody() {
     const EVENTS: usize = 20_000;

@@ -213,6 +213,7 @@ async fn a_rev_may_be_a_little_ahead_of_the_clock() {
     assert_eq!(world.dropped().await, BTreeMap::from([("future_rev".to_owned(), 1)]), "six minutes ahead");
 }
 
+/// Protocol 28.
 /// Protocol 27: a commit that does not follow the state that is known passes, is counted, and is the state from then on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gap_in_the_chain_passes_and_is_counted() {

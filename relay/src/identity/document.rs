@@ -105,6 +105,7 @@ mod tests {
         Some(Endpoint { host: host.to_owned(), secure: true })
     }
 
+    /// Protocol 16.
     #[test]
     fn the_document_of_a_directory_is_read() {
         let identity = read_json(&json!({
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(identity, Ok(expected));
     }
 
+    /// Protocol 16.
     #[test]
     fn only_the_document_of_the_did_counts() {
         let cases = [
@@ -147,6 +149,7 @@ mod tests {
         }
     }
 
+    /// Protocol 16.
     #[test]
     fn the_signing_key_is_the_first_valid_one() {
         let method = |id: &str, kind: &str, controller: &str, key: &str| json!({"id": id, "type": kind, "controller": controller, "publicKeyMultibase": key});

@@ -88,6 +88,7 @@ fn counted(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+/// Protocol 16.
 #[tokio::test]
 async fn an_identity_is_asked_for_once() {
     let rig = Rig::new().await;
@@ -108,6 +109,7 @@ async fn an_identity_is_asked_for_once() {
     assert!(rig.resolver.memory_bytes() > 0);
 }
 
+/// Protocol 16.
 #[tokio::test]
 async fn a_certain_absence_is_remembered() {
     for status in [StatusCode::NOT_FOUND, StatusCode::GONE, StatusCode::BAD_REQUEST] {
@@ -122,6 +124,7 @@ async fn a_certain_absence_is_remembered() {
     }
 }
 
+/// Protocol 17.
 #[tokio::test]
 async fn a_failure_is_no_absence() {
     type IsExpected = fn(&Transient) -> bool;
@@ -242,6 +245,7 @@ async fn what_is_known_survives_a_kill() {
     assert_eq!(rig.resolver.get(&purged), Lookup::Unknown, "what was purged stays so");
 }
 
+/// Protocol 16.
 #[tokio::test]
 async fn an_old_identity_is_refreshed() {
     let rig = Rig::new().await;
@@ -279,6 +283,7 @@ async fn an_identity_that_does_not_work_is_soon_asked_for_again() {
     assert!(rig.cached(&did).await.unwrap().unwrap().is_working());
 }
 
+/// Protocol 16.
 #[tokio::test]
 async fn bad_signatures_do_not_become_load_on_the_directory() {
     let rig = Rig::with(Lifetimes { refresh_interval: NEVER, ..Lifetimes::default() }, true).await;
@@ -307,6 +312,7 @@ async fn a_refresh_that_failed_does_not_count() {
     assert_eq!(host_of(&rig.forced(&did).await), Some("new.example.com"));
 }
 
+/// Protocol 29.
 #[tokio::test]
 async fn announced_changes_are_seen_and_limited() {
     let interval = Duration::from_millis(300);
@@ -361,6 +367,7 @@ async fn an_outdated_answer_is_not_remembered() {
     assert_eq!(rig.resolver.get(&did), Lookup::Unknown, "the change came while it was asked for");
 }
 
+/// Protocol 16.
 #[tokio::test]
 async fn a_did_web_is_asked_for_at_its_host() {
     let rig = Rig::new().await;

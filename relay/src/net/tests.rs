@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+/// Protocol 14.
 #[test]
 fn private_addresses_are_told_from_public_ones() {
     let private = [
@@ -89,6 +90,7 @@ fn private_addresses_are_told_from_public_ones() {
     }
 }
 
+/// Protocol 14.
 #[tokio::test]
 async fn private_addresses_are_found_only_where_allowed() {
     let found = resolve_public("127.0.0.1", 80, true).await.unwrap();
@@ -101,6 +103,7 @@ async fn private_addresses_are_found_only_where_allowed() {
     assert!(matches!(unknown, Err(ResolveError::Dns { .. })), "{unknown:?}");
 }
 
+/// Protocol 14.
 #[test]
 fn only_public_urls_are_followed() {
     let cases = [
@@ -147,6 +150,7 @@ async fn the_client_reaches_private_servers_only_where_allowed() {
     assert!(trusting_client().unwrap().get(&plain).send().await.unwrap().status().is_success());
 }
 
+/// Protocol 14.
 #[tokio::test]
 async fn redirects_are_followed_a_few_times() {
     let port = server().await;

@@ -133,6 +133,7 @@ fn starts_with_letter(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Protocol 2.
     #[test]
     fn datetimes_are_of_days_that_exist() {
         let cases = [
@@ -153,6 +154,7 @@ mod tests {
         }
     }
 
+    /// Protocol 24.
     #[test]
     fn paths_have_two_well_formed_parts() {
         assert_eq!(check_path("com.example.post/3jzfcijpj2z2a"), Some(("com.example.post", "3jzfcijpj2z2a")));

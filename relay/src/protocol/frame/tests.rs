@@ -79,6 +79,7 @@ fn seq_span(frame: &Frame<'_>) -> Range<usize> {
     }
 }
 
+/// Protocol 2.
 #[test]
 fn events_are_decoded_as_they_were_encoded() {
     let ops = vec![
@@ -114,6 +115,7 @@ fn events_are_decoded_as_they_were_encoded() {
     }
 }
 
+/// Protocol 3.
 #[test]
 fn messages_about_the_stream_have_their_documented_bytes() {
     let mut info = Vec::new();
@@ -127,6 +129,7 @@ fn messages_about_the_stream_have_their_documented_bytes() {
     assert_eq!(peek(&error), Ok(Peek::Other));
 }
 
+/// Protocol 11.
 #[test]
 fn unknown_kinds_are_not_errors() {
     let op = [("op", &b"\x01"[..])];
@@ -139,6 +142,7 @@ fn unknown_kinds_are_not_errors() {
     }
 }
 
+/// Protocol 2.
 #[test]
 fn malformed_messages_are_refused() {
     let (did, time) = (text(DID), text(TIME));
@@ -169,6 +173,7 @@ fn malformed_messages_are_refused() {
     assert!(decode(&identity(&[did, ("seq", b"\x01"), time, ("handle", b"\xf6")])).is_ok(), "null for nothing");
 }
 
+/// Protocol 8.
 #[test]
 fn every_field_of_a_commit_is_required() {
     let mut bytes = Vec::new();
@@ -184,6 +189,7 @@ fn every_field_of_a_commit_is_required() {
     }
 }
 
+/// Protocol 21.
 #[test]
 fn commits_are_bounded() {
     let encoded = |ops: usize, blocks: usize| {
@@ -199,6 +205,7 @@ fn commits_are_bounded() {
     assert_eq!(decode(&claim), Err(FrameError::TooManyOps { ops: 1 << 60 }), "claim of 2^60 operations");
 }
 
+/// Protocol 21.
 #[test]
 fn record_links_must_be_blessed() {
     let mut bytes = Vec::new();
@@ -209,6 +216,7 @@ fn record_links_must_be_blessed() {
     assert!(matches!(error, FrameError::Cbor(error) if error.problem == Problem::Link), "raw codec: {error}");
 }
 
+/// Protocol 8.
 #[test]
 fn header_is_rewritten_and_unknown_fields_are_kept() {
     let (did, time) = (text(DID), text(TIME));
