@@ -76,7 +76,7 @@ async fn the_longest_message_passes_and_no_longer_one_goes_out() {
     let longest = host.emit_frame(|seq| padded(&mut account, seq, FRAME_BYTES_MAX - ROOM_BYTES));
     assert_eq!(longest.frame.len(), FRAME_BYTES_MAX - ROOM_BYTES);
     let event = consumer.event().await;
-    assert_delivered(&[event.clone()], [&longest], "the longest");
+    assert_delivered(std::slice::from_ref(&event), [&longest], "the longest");
     assert!(event.frame.len() > longest.frame.len() && event.frame.len() <= FRAME_BYTES_MAX, "a longer seq");
     let mut copy = account.clone();
     host.emit_frame(|seq| padded(&mut copy, seq, FRAME_BYTES_MAX - ROOM_BYTES + 1));
