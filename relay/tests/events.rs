@@ -8,9 +8,10 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{World, assert_delivered};
+use relay::protocol::car::BLOCK_BYTES_MAX;
 use relay::protocol::cbor::{Reader, Writer};
 use relay::protocol::cid::Cid;
-use relay::protocol::frame::{FRAME_BYTES_MAX, Frame, decode};
+use relay::protocol::frame::{BLOCKS_BYTES_MAX, FRAME_BYTES_MAX, Frame, decode};
 use relay::protocol::tid::Tid;
 use sim::account::POSTS;
 use sim::event::{Commit, car, varint};
@@ -331,6 +332,30 @@ async fn the_longest_paths_and_the_most_operations_pass() {
     let nothing = host.emit(account.commit(Vec::new()));
     assert_delivered(&consumer.events(1).await, [&nothing], "none");
     assert_eq!(world.dropped().await, BTreeMap::new());
+}
+
+/// Protocol 21: a record of 1,000,000 bytes, and blocks of 2,000,000.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_records_and_blocks_pass() {
+    let world = World::new(123, &[]).await;
+    let host = world.host().await;
+    let mut account = world.account(&host);
+    let mut consumer = world.relay.consumer(None).await;
+    let create = |number: usize, bytes: usize| Write::Create {
+        path: format!("{POSTS}/large{number}"),
+        record: vec![number as u8; bytes],
+    };
+    let largest = account.commit(vec![create(0, BLOCK_BYTES_MAX)]);
+    let sent = host.emit(largest);
+    assert_delivered(&consumer.events(1).await, [&sent], "the largest record");
+    // How much is not the second record shows a commit in which that is smaller.
+    let writes = |second: usize| vec![create(1, BLOCK_BYTES_MAX), create(2, second)];
+    let other = account.clone().commit(writes(900_000));
+    let rest = car(&other.root, &other.blocks).len() - 900_000;
+    let fullest = account.commit(writes(BLOCKS_BYTES_MAX - rest));
+    assert_eq!(car(&fullest.root, &fullest.blocks).len(), BLOCKS_BYTES_MAX);
+    let sent = host.emit(fullest);
+    assert_delivered(&consumer.events(1).await, [&sent], "the most that blocks may be");
 }
 
 /// Protocol 19: a host that goes down changes nothing of what is known of its accounts.

@@ -256,7 +256,7 @@ async fn messages_are_not_fragmented() {
         };
         let mut message = vec![0; usize::try_from(length).unwrap()];
         stream.read_exact(&mut message).await.unwrap();
-        assert_eq!(message, sent.frame, "{bytes} bytes, under the same seq by chance");
+        assert_eq!(message, sent.frame, "{bytes} bytes; the seq is the same here and there");
     }
 }
 
