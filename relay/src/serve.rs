@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -187,8 +185,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     });
     let (stop_http, http_stopping) = watch::channel(false);
     let servers = [
-        tokio::spawn(serve_http(public, http::public(&app), http_stopping.clone())),
-        tokio::spawn(serve_http(operators, http::operators(&app), http_stopping)),
+        tokio::spawn(http::serve(public, http::public(&app), http_stopping.clone())),
+        tokio::spawn(http::serve(operators, http::operators(&app), http_stopping)),
     ];
     tracing::info!(listen = %config.listen, admin = %config.admin_listen, "serving");
 
@@ -252,17 +250,4 @@ fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store), S
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, flag, source })
-}
-
-async fn serve_http(listener: TcpListener, routes: Router, mut stopping: watch::Receiver<bool>) {
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let stopped = async move {
-        // The sender goes only when the relay does.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    if let Err(error) =
-        axum::serve(listener.tap_io(firehose::tune_socket), service).with_graceful_shutdown(stopped).await
-    {
-        tracing::error!(%error, "HTTP server ended");
-    }
 }

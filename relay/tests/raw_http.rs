@@ -60,7 +60,7 @@ async fn broken_requests_end_their_own_connection_alone() {
             assert!(expected.iter().any(is_expected), "{what} at {address}: {answer:?}");
         }
     }
-    // Whoever begins a request and says no more holds up nobody.
+    // Whoever begins a request and says no more holds up nobody, and is sent away.
     let mut silent = Vec::new();
     for _ in 0..50 {
         let mut stream = TcpStream::connect(world.relay.public).await.unwrap();
@@ -70,6 +70,20 @@ async fn broken_requests_end_their_own_connection_alone() {
     let sent = host.emit(account.post());
     assert_delivered(&consumer.events(1).await, [&sent], "the consumer beside them");
     assert_eq!(world.relay.get("/_health").await.status, 200);
+    // A body that does not come is waited for a little longer than a head.
+    let no_body = format!("{crawl}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{");
+    let mut bodiless = TcpStream::connect(world.relay.public).await.unwrap();
+    bodiless.write_all(no_body.as_bytes()).await.unwrap();
+    let ends = silent.into_iter().chain([bodiless]).map(async |mut stream| {
+        let mut answer = String::new();
+        let end = tokio::time::timeout(Duration::from_secs(60), stream.read_to_string(&mut answer)).await;
+        assert!(end.is_ok(), "the connection stays open");
+        answer
+    });
+    let mut ends = futures_util::future::join_all(ends).await;
+    let bodiless = ends.pop().unwrap();
+    assert!(bodiless.starts_with("HTTP/1.1 408") && bodiless.contains("RequestTimeout"), "{bodiless}");
+    assert!(ends.iter().all(|answer| answer.is_empty() || answer.starts_with("HTTP/1.1 408")), "{ends:?}");
     assert!(world.relay.is_alive());
 }
 

@@ -4,11 +4,14 @@ mod admin;
 mod answer;
 mod auth;
 mod health;
+mod server;
 mod xrpc;
 
 pub use auth::Tokens;
+pub use server::serve;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -24,6 +27,8 @@ use crate::identity::Resolver;
 use crate::report::Reporter;
 use crate::takedowns::Takedowns;
 
+/// Longest time for a request and its answer; requestCrawl takes longest.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest request body: a host name, a limit.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
@@ -82,10 +87,18 @@ async fn wrong_method(method: Method) -> Response {
     answer::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", format!("this route does not take {method}"))
 }
 
+fn timed_out() -> Response {
+    answer::error(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the request was not complete in time")
+}
+
 /// CORS for browsers, and the name by which relays know each other (protocol 9, 35).
 async fn common_headers(request: Request, next: Next) -> Response {
     let is_preflight = request.method() == Method::OPTIONS;
-    let mut response = if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = if is_preflight {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| timed_out())
+    };
     let headers = response.headers_mut();
     headers.insert(header::SERVER, crate::USER_AGENT);
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
