@@ -87,6 +87,7 @@ mod tests {
 
     const REQUEST: &[u8] = b"GET /peer HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n";
 
+    /// Protocol 1.
     #[tokio::test]
     async fn no_more_connections_are_open_than_the_limit() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
