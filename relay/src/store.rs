@@ -161,7 +161,7 @@ impl Store {
         Ok(self.db.write_opt(WriteBatch::from_data(batch.data()), &options)?)
     }
 
-    /// Writes rows that survive the process at once: those that the log cannot rebuild.
+    /// Writes rows that survive the process at once: those that the log cannot rebuild, or not in full.
     pub fn write_ahead(&self, batch: &WriteBatch) -> Result<(), StoreError> {
         Ok(self.db.write(WriteBatch::from_data(batch.data()))?)
     }

@@ -4,9 +4,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{World, assert_delivered};
 use relay::protocol::frame::{encode_error, encode_info};
-use sim::{Host, Relay};
+use sim::{Host, Mutation, Relay};
 
 /// What the admin API says of a host.
 async fn row(relay: &Relay, host: &Host) -> serde_json::Value {
@@ -106,7 +108,35 @@ async fn a_host_that_starts_below_our_cursor_is_not_asked_again_by_itself() {
     world.relay.until(idle, async |relay| row(relay, &host).await["status"] == "idle").await;
     let asked = host.cursors();
     assert_eq!(asked.last(), Some(&Some(3)), "from our cursor");
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(host.cursors(), asked, "long after the first back-off");
     assert_eq!(row(&world.relay, &host).await["cursor"], 3, "and the cursor stays");
+}
+
+/// Protocol 10: the cursor of a host is stored every few seconds, so that a crash does not make the relay take again what
+/// left nothing in its log.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cursor_moves_over_what_was_dropped_and_survives_a_crash() {
+    /// Cursors are stored every four seconds.
+    const STORED: Duration = Duration::from_secs(6);
+    let mut world = World::new(134, &[]).await;
+    let host = world.host().await;
+    let mut account = world.account(&host);
+    let mut consumer = world.relay.consumer(None).await;
+    let first = host.emit(account.post());
+    let delivered = consumer.events(1).await;
+    assert_delivered(&delivered, [&first], "a good one");
+    for _ in 0..20 {
+        host.emit_frame(|seq| Mutation::StaleRev.frame(&account, seq));
+    }
+    let moved = "all are finished";
+    world.relay.until(moved, async |relay| row(relay, &host).await["cursor"] == 21).await;
+    tokio::time::sleep(STORED).await;
+    world.relay.kill();
+    let next = host.emit(account.post());
+    world.relay.start_again().await;
+    let mut consumer = world.relay.consumer(Some(delivered[0].seq)).await;
+    assert_delivered(&consumer.events(1).await, [&next], "the next");
+    assert_eq!(host.cursors(), [None, Some(21)]);
+    assert_eq!(world.dropped().await, Default::default(), "nothing came again");
 }
