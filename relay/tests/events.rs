@@ -282,6 +282,25 @@ async fn an_identity_event_purges_what_was_known() {
     assert_eq!(world.network.plc.requests_for(&account.did), 2, "one look for both");
 }
 
+/// Protocol 16: an account has one spelling, whoever announces it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_did_of_an_identity_event_goes_out_in_its_normal_form() {
+    let world = World::new(124, &[]).await;
+    let (host, other) = (world.host().await, world.host().await);
+    let mut account = world.account(&host);
+    let mut consumer = world.relay.consumer(None).await;
+    let normal = account.identity();
+    let spelled = |did: String| sim::event::Identity { did, ..normal.clone() };
+    let shouted = normal.did.to_uppercase().replace("DID:PLC:", "did:plc:");
+    host.emit(spelled(shouted.clone()));
+    assert_eq!(consumer.event().await.content(), normal.encode(1), "the handle is confirmed and stays");
+    other.emit(spelled(shouted));
+    let without_handle = sim::event::Identity { handle: None, ..normal.clone() };
+    assert_eq!(consumer.event().await.content(), without_handle.encode(1), "from another host");
+    other.emit(spelled("did:plc:short".to_owned()));
+    world.until_dropped("did", 1).await;
+}
+
 /// Protocol 30: what a record says is not for a relay to judge: unknown types, wrong types, links that nobody can check,
 /// or no data at all.
 #[tokio::test(flavor = "multi_thread")]

@@ -221,7 +221,8 @@ impl Judge {
     }
 
     /// An identity event may come from any host; its handle stays only if the identity, fetched anew, agrees and names
-    /// that host (protocol 18, 29).
+    /// that host (protocol 18, 29). So that nobody can announce an account under another spelling, the DID goes out in
+    /// its normal form (protocol 16).
     fn identity(&mut self, origin: &Origin<'_>, frame: &IdentityFrame<'_>) -> Result<Ruling, Stop> {
         if !origin.fresh.identity {
             self.parts.resolver.purge(origin.did);
@@ -230,12 +231,14 @@ impl Judge {
         let confirmed = frame.handle.is_none()
             || matches!(self.parts.resolver.get(origin.did), Lookup::Known(identity)
                 if is_on(&identity, origin.host) && identity.handle.as_deref() == frame.handle);
-        if confirmed {
+        let did = origin.did.as_str();
+        if confirmed && frame.did == did {
             let seq_span = frame.seq_span.clone();
             return Ok(Ruling { kind: Kind::Identity, seq_span, rewritten: None, change: None });
         }
+        let handle = frame.handle.filter(|_| confirmed);
         let mut rewritten = Vec::new();
-        let seq_span = frame::encode_identity(&IdentityFrame { handle: None, ..frame.clone() }, &mut rewritten);
+        let seq_span = frame::encode_identity(&IdentityFrame { did, handle, ..frame.clone() }, &mut rewritten);
         Ok(Ruling { kind: Kind::Identity, seq_span, rewritten: Some(rewritten.into()), change: None })
     }
 
