@@ -37,6 +37,8 @@ async fn each_status_of_an_account_has_its_answers() {
         (false, Some("suspended"), Some("RepoSuspended")),
         (true, Some("desynchronized"), None),
         (true, Some("throttled"), None),
+        (false, Some("desynchronized"), Some("RepoInactive")),
+        (false, Some("throttled"), Some("RepoInactive")),
     ] {
         let what = format!("{active}, {status:?}");
         let mut account = world.account(&host);
