@@ -7,10 +7,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rocksdb::compaction_filter::Decision as CompactionDecision;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, IteratorMode,
     Options, WriteBatch, WriteOptions,
 };
+
+use crate::identity;
 
 /// A kind of row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +102,14 @@ impl Store {
         options.set_max_open_files(256);
         options.set_keep_log_file_num(2);
         let cache = Cache::new_lru_cache(sizes.block_cache);
-        let columns = Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(&cache)));
+        let columns = Column::ALL.map(|column| {
+            let mut options = column_options(&cache);
+            if column == Column::Identity {
+                // RocksDB looks at every row once a month at least when there is a filter.
+                options.set_compaction_filter("identities", prune_identity);
+            }
+            ColumnFamilyDescriptor::new(column.name(), options)
+        });
         let db = DB::open_cf_descriptors(&options, path, columns)
             .map_err(|source| OpenError { path: path.display().to_string(), source })?;
         Ok(Store { db: Arc::new(db) })
@@ -186,6 +196,10 @@ impl Store {
     fn family(&self, column: Column) -> &ColumnFamily {
         self.db.cf_handle(column.name()).expect("open creates every column")
     }
+}
+
+fn prune_identity(_level: u32, key: &[u8], row: &[u8]) -> CompactionDecision {
+    if identity::is_worthless(key, row) { CompactionDecision::Remove } else { CompactionDecision::Keep }
 }
 
 fn column_options(cache: &Cache) -> Options {
