@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+mod export;
 mod servers;
+mod strangers;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,8 +72,14 @@ fn resolver(folder: &Path, server: &Server, lifetimes: Lifetimes, allow_insecure
     options.create_missing_column_families(true);
     let database = Arc::new(DB::open_cf(&options, folder, [COLUMN]).unwrap());
     let plc_url = server.url();
-    let options =
-        Options { plc_url, export_url: None, allow_insecure, database, column: COLUMN, memory_bytes: 1 << 20 };
+    let options = Options {
+        export_url: Some(plc_url.clone()),
+        plc_url,
+        allow_insecure,
+        database,
+        column: COLUMN,
+        memory_bytes: 1 << 20,
+    };
     Resolver::with_lifetimes(options, lifetimes).unwrap()
 }
 

@@ -92,7 +92,8 @@ impl Scrape {
         out.gauge("identity_lookups", "Look-ups under way or waiting for their turn", count(&stats.lookups))?;
         out.counter("identity_waits", "Requests to resolvers that waited for their turn", count(&stats.waits))?;
         out.counter("identity_paused", "Requests not sent to resolvers that are left alone", count(&stats.paused))?;
-        out.counter("identity_request_microseconds", "Time of all requests", count(&stats.request_time_us))?;
+        let seconds = count(&stats.request_time_us) as f64 / 1e6;
+        out.seconds("identity_request_seconds", "Time that requests to resolvers took", seconds)?;
         let requests =
             stats.requests().map(|(resolver, outcome, n)| ([("resolver", resolver), ("outcome", outcome)], n));
         out.families("identity_requests", "Requests to resolvers", requests)?;
@@ -149,6 +150,11 @@ struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
     fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        let encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: f64) -> Result<(), Error> {
         let encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(value).encode(encoder)
     }

@@ -218,7 +218,7 @@ impl Judge {
     /// that host (protocol 18, 29).
     fn identity(&mut self, origin: &Origin<'_>, frame: &IdentityFrame<'_>) -> Result<Ruling, Stop> {
         if !origin.fresh.identity {
-            return Err(self.announced(origin)?);
+            return Err(self.announced(origin));
         }
         let confirmed = frame.handle.is_none()
             || matches!(self.parts.resolver.get(origin.did), Lookup::Known(identity)
@@ -234,7 +234,7 @@ impl Judge {
 
     /// How to look at an identity that is said to have changed. A host that is not the account's can say so of any, and
     /// must not hold up the account's events by it.
-    fn announced(&self, origin: &Origin<'_>) -> Result<Stop, Stop> {
+    fn announced(&self, origin: &Origin<'_>) -> Stop {
         let resolver = &self.parts.resolver;
         let (is_foreign, freshness) = match resolver.get(origin.did) {
             Lookup::Known(identity) if is_on(&identity, origin.host) => (false, Freshness::Forced),
@@ -243,12 +243,12 @@ impl Judge {
             Lookup::Unknown => (false, Freshness::Forced),
         };
         if is_foreign && !resolver.may_refresh_foreign(origin.host.id) {
-            return Err(Reason::ForeignLookups.into());
+            return Reason::ForeignLookups.into();
         }
         if freshness == Freshness::Forced {
             resolver.purge(origin.did);
         }
-        Ok(Stop::Resolve(freshness))
+        Stop::Resolve(freshness)
     }
 
     /// What the host says of an account. What the relay itself has made of it overrides that (protocol 19): then nothing
