@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rocksdb::compaction_filter::Decision as CompactionDecision;
 use rocksdb::{
@@ -75,6 +76,9 @@ pub struct Applied {
 const APPLIED_ACCOUNTS: &[u8] = b"applied.accounts";
 const APPLIED_HOSTS: &[u8] = b"applied.hosts";
 
+/// Every identity is looked at this often, whether it can go.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Memory of the store, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
@@ -105,8 +109,8 @@ impl Store {
         let columns = Column::ALL.map(|column| {
             let mut options = column_options(&cache);
             if column == Column::Identity {
-                // RocksDB looks at every row once a month at least when there is a filter.
                 options.set_compaction_filter("identities", prune_identity);
+                options.set_periodic_compaction_seconds(PRUNE_INTERVAL.as_secs());
             }
             ColumnFamilyDescriptor::new(column.name(), options)
         });

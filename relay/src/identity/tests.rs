@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod export;
+mod limits;
+mod pruning;
 mod servers;
-mod strangers;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
