@@ -26,6 +26,8 @@ const OVERLAP: Duration = Duration::from_secs(10);
 const START_OVERLAP: Duration = Duration::from_secs(60);
 /// A position that is older is given up: what was remembered is past its time, too, and there are days to be read.
 const RESUME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// An export in which nothing has happened for longer says nothing: it may be a mirror that stands still.
+const SILENCE_MAX: Duration = Duration::from_secs(3600);
 /// Longest wait after failures.
 const WAIT_LONGEST: Duration = Duration::from_secs(60);
 
@@ -111,9 +113,12 @@ impl Resolver {
             position.after_ms = if newest_ms - 1 > after_ms { newest_ms - 1 } else { newest_ms };
         } else {
             position.after_ms = position.after_ms.max(newest_ms);
+        }
+        let is_up_to_date = !is_full && started_ms - position.after_ms < millis(SILENCE_MAX);
+        if is_up_to_date {
             position.until_ms = started_ms;
         }
-        let reached_ms = if is_full { position.after_ms } else { started_ms };
+        let reached_ms = if is_up_to_date { started_ms } else { position.after_ms };
         self.stats.export_reached_ms.store(reached_ms, Ordering::Relaxed);
         Ok(!is_full)
     }

@@ -251,3 +251,17 @@ async fn what_the_export_vouches_for_is_not_asked_for_again() {
     assert_eq!(host_of(&rig.cached(&vouched).await), Some("pds.example.com"));
     assert_eq!(rig.server.requests(&vouched), 0);
 }
+
+#[tokio::test]
+async fn an_export_that_stands_still_vouches_for_nothing() {
+    let rig = Rig::with(hasty(), true).await;
+    let hours_ago = now_ms() - 2 * 3600 * 1000;
+    let position = Position { after_ms: hours_ago, since_ms: hours_ago, until_ms: hours_ago };
+    rig.resolver.cache.put_position(&rig.server.url(), &position);
+    let _following = rig.follow();
+    rig.until_asked(3).await;
+    assert_eq!(rig.position(), Some(position));
+    assert!(rig.resolver.stats().export_lag().unwrap() > Duration::from_secs(3600));
+    rig.server.set_pages([page([operation_json(&plc(0), PDS, now_ms())])]);
+    rig.until("it goes on", || rig.position().is_some_and(|now| now.until_ms > hours_ago)).await;
+}
