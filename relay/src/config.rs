@@ -1,5 +1,6 @@
 //! The configuration: flag, environment variable and TOML key alike; flag over environment over file over default.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -33,6 +34,10 @@ pub struct Settings {
     /// PLC directory [default: https://plc.directory]
     #[arg(long, env = "RELAY_PLC_URL", value_name = "URL")]
     pub plc_url: Option<String>,
+
+    /// Whether to follow the export of the PLC directory, or of the one at a URL [default: false]
+    #[arg(long, env = "RELAY_PLC_EXPORT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL|URL")]
+    pub plc_export: Option<PlcExport>,
 
     /// Token of the admin API; without one it is closed
     #[arg(long, env = "RELAY_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -151,6 +156,17 @@ pub enum Durability {
     Os,
 }
 
+/// Whether the operations on all `did:plc` are followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlcExport {
+    /// No.
+    Off,
+    /// Those of the PLC directory.
+    On,
+    /// Those that the directory at a URL has.
+    At(String),
+}
+
 /// A length of time as people write it: `72h`, `90 min`, `3d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -172,6 +188,8 @@ pub struct Config {
     pub database_url: String,
     /// PLC directory, without a slash at its end.
     pub plc_url: String,
+    /// Directory whose export is followed, without a slash at its end.
+    pub plc_export: Option<String>,
     /// Tokens of the admin API; none closes it.
     pub admin_tokens: Vec<String>,
     /// Relays to ask for hosts.
@@ -269,6 +287,7 @@ impl Settings {
             admin_listen: self.admin_listen.or(other.admin_listen),
             database_url: self.database_url.or(other.database_url),
             plc_url: self.plc_url.or(other.plc_url),
+            plc_export: self.plc_export.or(other.plc_export),
             admin_token: self.admin_token.or(other.admin_token),
             admin_token_file: self.admin_token_file.or(other.admin_token_file),
             bootstrap_relays: self.bootstrap_relays.or(other.bootstrap_relays),
@@ -294,6 +313,11 @@ impl Settings {
         let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("./data"));
         let database_url = self.database_url.unwrap_or_else(|| sqlite_url(&data_dir));
         let plc_url = check_url("plc-url", self.plc_url.unwrap_or_else(|| DEFAULT_PLC_URL.to_owned()))?;
+        let plc_export = match self.plc_export.unwrap_or(PlcExport::Off) {
+            PlcExport::Off => None,
+            PlcExport::On => Some(plc_url.clone()),
+            PlcExport::At(url) => Some(check_url("plc-export", url)?),
+        };
         let bootstrap_relays = self.bootstrap_relays.unwrap_or_default();
         let bootstrap_relays = bootstrap_relays.into_iter().map(|url| check_url("bootstrap-relays", url));
         let initial_seq = self.initial_seq.unwrap_or(1);
@@ -311,6 +335,7 @@ impl Settings {
             admin_listen,
             database_url,
             plc_url,
+            plc_export,
             admin_tokens: admin_tokens(self.admin_token, self.admin_token_file.as_deref())?,
             bootstrap_relays: bootstrap_relays.collect::<Result<_, _>>()?,
             hosts: self.hosts.unwrap_or_default(),
@@ -444,6 +469,34 @@ impl FromStr for Bytes {
         };
         let number: u64 = number.parse().map_err(|_| refuse())?;
         number.checked_mul(factor).map(Bytes).ok_or_else(refuse)
+    }
+}
+
+impl FromStr for PlcExport {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<PlcExport, Infallible> {
+        Ok(match text {
+            "false" => PlcExport::Off,
+            "true" => PlcExport::On,
+            url => PlcExport::At(url.to_owned()),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for PlcExport {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Switch(bool),
+            Text(String),
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Switch(false) => PlcExport::Off,
+            Written::Switch(true) => PlcExport::On,
+            Written::Text(url) => PlcExport::At(url),
+        })
     }
 }
 

@@ -104,6 +104,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
 
     let resolver = Resolver::new(identity::Options {
         plc_url: config.plc_url.clone(),
+        export_url: config.plc_export.clone(),
         allow_insecure: config.allow_insecure_hosts,
         database: store.database(),
         column: store::Column::Identity.name(),
@@ -178,7 +179,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         firehose: Arc::clone(&firehose),
         hosts: Arc::clone(&hosts),
         accounts,
-        resolver,
+        resolver: Arc::clone(&resolver),
         decisions,
         reporter: Arc::clone(&reporter),
         tokens: Tokens::new(&config.admin_tokens),
@@ -194,6 +195,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     hosts.connect_all();
     let http_client = net::trusting_client()?;
     let discovery = tokio::spawn(discovery::run(Arc::clone(&hosts), config.clone(), http_client, stopping));
+    let export = tokio::spawn(resolver.follow_export());
     let rate = tokio::spawn({
         let reporter = Arc::clone(&reporter);
         async move { reporter.follow_rate().await }
@@ -215,6 +217,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         server.abort();
     }
     discovery.abort();
+    export.abort();
     rate.abort();
     Ok(())
 }

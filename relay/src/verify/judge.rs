@@ -161,7 +161,7 @@ impl Judge {
 
     fn commit(&mut self, origin: &Origin<'_>, frame: &CommitFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.working_identity(origin)?;
-        check_authority(origin, &identity)?;
+        self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
         check_active(origin, before)?;
         let repo = match self.proven_commit(origin, &identity, before, frame) {
@@ -201,7 +201,7 @@ impl Judge {
 
     fn sync(&mut self, origin: &Origin<'_>, frame: &SyncFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.working_identity(origin)?;
-        check_authority(origin, &identity)?;
+        self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
         check_active(origin, before)?;
         let checked = proof::check_sync(frame).map_err(Reason::Invalid)?;
@@ -225,8 +225,7 @@ impl Judge {
     /// its normal form (protocol 16).
     fn identity(&mut self, origin: &Origin<'_>, frame: &IdentityFrame<'_>) -> Result<Ruling, Stop> {
         if !origin.fresh.identity {
-            self.parts.resolver.purge(origin.did);
-            return Err(Stop::Resolve(Freshness::Forced));
+            return Err(self.announced(origin));
         }
         let confirmed = frame.handle.is_none()
             || matches!(self.parts.resolver.get(origin.did), Lookup::Known(identity)
@@ -242,11 +241,30 @@ impl Judge {
         Ok(Ruling { kind: Kind::Identity, seq_span, rewritten: Some(rewritten.into()), change: None })
     }
 
+    /// How to look at an identity that is said to have changed. A host that is not the account's can say so of any, and
+    /// must not hold up the account's events by it.
+    fn announced(&self, origin: &Origin<'_>) -> Stop {
+        let resolver = &self.parts.resolver;
+        let (is_foreign, freshness) = match resolver.get(origin.did) {
+            Lookup::Known(identity) if is_on(&identity, origin.host) => (false, Freshness::Forced),
+            Lookup::Known(_) => (true, Freshness::Suggested),
+            Lookup::Absent => (true, Freshness::Forced),
+            Lookup::Unknown => (false, Freshness::Forced),
+        };
+        if is_foreign && !resolver.may_refresh_foreign(origin.host.id) {
+            return Reason::ForeignLookups.into();
+        }
+        if freshness == Freshness::Forced {
+            resolver.purge(origin.did);
+        }
+        Stop::Resolve(freshness)
+    }
+
     /// What the host says of an account. What the relay itself has made of it overrides that (protocol 19): then nothing
     /// changes for consumers, and the host is asked once the account is set free.
     fn account_event(&mut self, origin: &Origin<'_>, frame: &AccountFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.identity_of(origin)?.ok_or(Reason::IdentityAbsent)?;
-        check_authority(origin, &identity)?;
+        self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
         check_local(origin, before)?;
         let status = Status::of_event(frame.active, frame.status);
@@ -273,6 +291,19 @@ impl Judge {
         identity.ok_or(Reason::IdentityAbsent.into())
     }
 
+    /// The account's identity must name the event's host; if it does not, it may have changed (protocol 18).
+    fn check_authority(&self, origin: &Origin<'_>, identity: &Identity) -> Result<(), Stop> {
+        if is_on(identity, origin.host) {
+            Ok(())
+        } else if origin.fresh.identity {
+            Err(Reason::WrongHost.into())
+        } else if self.parts.resolver.may_refresh_foreign(origin.host.id) {
+            Err(Stop::Resolve(Freshness::Forced))
+        } else {
+            Err(Reason::ForeignLookups.into())
+        }
+    }
+
     fn identity_of(&self, origin: &Origin<'_>) -> Result<Option<Arc<Identity>>, Stop> {
         match self.parts.resolver.get(origin.did) {
             Lookup::Known(identity) => Ok(Some(identity)),
@@ -297,15 +328,6 @@ impl Judge {
 impl Ruling {
     fn of(kind: Kind, seq_span: &Range<usize>, change: Change) -> Ruling {
         Ruling { kind, seq_span: seq_span.clone(), rewritten: None, change: Some(change) }
-    }
-}
-
-/// The account's identity must name the event's host; if it does not, it may have changed (protocol 18).
-fn check_authority(origin: &Origin<'_>, identity: &Identity) -> Result<(), Stop> {
-    match (is_on(identity, origin.host), origin.fresh.identity) {
-        (true, _) => Ok(()),
-        (false, true) => Err(Reason::WrongHost.into()),
-        (false, false) => Err(Stop::Resolve(Freshness::Forced)),
     }
 }
 
