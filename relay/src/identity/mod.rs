@@ -5,7 +5,7 @@
 //! and a `kill -9`, so that a restart asks the PLC directory for nothing it knew.
 
 mod cache;
-mod document;
+pub mod document;
 mod fetch;
 mod flights;
 mod memory;
