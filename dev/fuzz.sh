@@ -5,7 +5,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-FOUND=$STATE/fuzz       # inputs that were found to do something new, by target
+FOUND=$STATE/fuzz         # inputs that were found to do something new, by target
 FAILED=$STATE/fuzz-failed # inputs that a target panicked on
 CORPUS=$ROOT/fuzz/corpus
 FILE_BYTES_MAX=8192 # as in fuzz/tests/corpus.rs
@@ -16,11 +16,11 @@ targets() {
   for file in "$ROOT"/fuzz/fuzz_targets/*.rs; do basename "$file" .rs; done
 }
 
-# Inputs in a short run: targets that ask other programs or servers are slower.
+# Inputs in a short run: targets that build repositories, or ask a server, are slower.
 runs() {
   case $1 in
     admin | cursor) echo 20000 ;;
-    inversion_indigo) echo 50000 ;;
+    inversion | inversion_indigo) echo 50000 ;;
     *) echo 500000 ;;
   esac
 }

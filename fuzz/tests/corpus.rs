@@ -64,9 +64,6 @@ type Inputs = Vec<(String, Vec<u8>)>;
 
 fn seeds() -> BTreeMap<&'static str, Inputs> {
     let frames = frames();
-    let named = |values: &[&str]| -> Inputs {
-        values.iter().enumerate().map(|(place, value)| (format!("{place:02}"), value.as_bytes().to_vec())).collect()
-    };
     BTreeMap::from([
         ("car", parts(&frames, |frame, _| Some(frame.to_vec()))),
         ("cbor", parts(&frames, |_, blocks| blocks.first().cloned())),
@@ -75,9 +72,9 @@ fn seeds() -> BTreeMap<&'static str, Inputs> {
         ("inversion", cases()),
         ("inversion_indigo", cases()),
         ("did_document", documents()),
-        ("multikey", named(NAMES)),
-        ("cursor", named(QUERIES)),
-        ("admin", named(BODIES)),
+        ("multikey", numbered(NAMES)),
+        ("cursor", numbered(QUERIES)),
+        ("admin", numbered(BODIES)),
         ("frame", frames),
     ])
 }
@@ -109,6 +106,10 @@ fn frames() -> Inputs {
     Writer::new(&mut bytes).map(2).text("t").text("#new").text("op").uint(1).map(0);
     add("unknown", bytes);
     frames
+}
+
+fn numbered<T: AsRef<[u8]>>(values: &[T]) -> Inputs {
+    values.iter().enumerate().map(|(place, value)| (format!("{place:02}"), value.as_ref().to_vec())).collect()
 }
 
 /// What `part` takes from the CAR and the blocks, the commit object first, of each good commit among the frames.
@@ -167,19 +168,24 @@ const NAMES: &[&str] = &[
     "com.example.record/3jzfcijpj2z2a",
 ];
 
-/// The first character is the method.
-const QUERIES: &[&str] = &[
-    "0cursor=0",
-    "0cursor=",
-    "0cursor=9223372036854775807",
-    "0cursor=-1",
-    "0cursor=1&cursor=2",
-    "0\n\u{2}",
-    "1limit=10&cursor=did:plc:7iza6de2dwap2sbkpav7c6c6",
-    "2limit=0",
-    "3hostname=pds.example.com",
-    "4did=did:plc:7iza6de2dwap2sbkpav7c6c6",
-    "5did=did:web:example.com",
+/// The first byte is the method.
+const QUERIES: &[&[u8]] = &[
+    b"0cursor=0",
+    b"0cursor=",
+    b"0cursor=9223372036854775807",
+    b"0cursor=-1",
+    b"0cursor=1&cursor=2",
+    // What a client sends, masked with zeros: a ping, a close, a long message, a fragment; and without a mask.
+    b"0\n\x89\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8",
+    b"0\n\x82\xfe\x01\0\0\0\0\0",
+    b"0\n\x82\xff\0\0\0\0\x7f\xff\xff\xff\0\0\0\0",
+    b"0\n\x01\x81\0\0\0\0a\x80\x80\0\0\0\0",
+    b"0\n\x82\0",
+    b"1limit=10&cursor=did:plc:7iza6de2dwap2sbkpav7c6c6",
+    b"2limit=0",
+    b"3hostname=pds.example.com",
+    b"4did=did:plc:7iza6de2dwap2sbkpav7c6c6",
+    b"5did=did:web:example.com",
 ];
 
 /// The first character is the route.

@@ -3,8 +3,16 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+/// Cases without `PROPTEST_CASES` or with a small one; these take two seconds.
+const CASES_MIN: u32 = 2000;
+
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(CASES_MIN), ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(config())]
 
     #[test]
     fn operations_are_undone_as_in_a_list_of_records(bytes in vec(any::<u8>(), 0..200)) {
