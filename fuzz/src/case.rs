@@ -31,6 +31,12 @@ const RECORDS_MAX: u8 = 48;
 const OPS_MAX: u8 = 12;
 const LIES_MAX: u8 = 2;
 
+/// A path on each layer, from 0.
+pub static PATH_ON_LAYER: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let on = |wanted: u32| PATHS.iter().find(|path| u32::from(layer(path.as_bytes())) == wanted);
+    (0..=LAYER_MAX).filter_map(on).map(String::as_str).collect()
+});
+
 /// A commit without its signature.
 #[derive(Debug)]
 pub struct Case {

@@ -4,11 +4,10 @@ use relay::protocol::cid::Cid;
 use relay::protocol::mst::{Blocks, Tree};
 use relay::protocol::proof::{Invalid, invert};
 
-use crate::case::{Case, Nodes};
+use crate::case::{Case, Nodes, PATH_ON_LAYER};
 use crate::oracle;
 
 const SEPARATOR: &[u8] = b"\xff\xff";
-const KEY: &[u8] = b"com.example.record/3jzfcijpj2z2a";
 
 /// Gives one of its parts for each CID, so that a fuzzer need not find hashes.
 struct AnyBlocks<'d>(Vec<&'d [u8]>);
@@ -30,12 +29,15 @@ pub fn mst_node(data: &[u8]) {
     }
     blocks.0.push(rest);
     let value = Cid::of(data);
-    let mut tree = Tree::at(Cid::default());
-    if tree.insert(&blocks, KEY, value).is_ok() {
-        tree.write(|_, _| ());
-        assert_eq!(tree.get(&blocks, KEY), Ok(value));
-        if tree.remove(&blocks, KEY).is_ok() {
+    for path in PATH_ON_LAYER.iter() {
+        let key = path.as_bytes();
+        let mut tree = Tree::at(Cid::default());
+        if tree.insert(&blocks, key, value).is_ok() {
             tree.write(|_, _| ());
+            assert_eq!(tree.get(&blocks, key), Ok(value));
+            if tree.remove(&blocks, key).is_ok() {
+                tree.write(|_, _| ());
+            }
         }
     }
 }
