@@ -1,6 +1,6 @@
 //! A relay that runs inside this process, so that a fuzzer sees what a request makes it do.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -17,6 +17,10 @@ pub const TOKEN: &str = "token";
 /// No answer takes so long, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MEMORY_BYTES: u64 = 256 << 20;
+
+/// More than the head of any answer; it comes at once.
+const HEAD_BYTES: usize = 4096;
+const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
 
 static RELAY: LazyLock<RelayInside> = LazyLock::new(RelayInside::start);
 
@@ -35,33 +39,28 @@ pub enum Listener {
     Operators,
 }
 
-/// Who ends a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The client, after what it has sent. A relay that is not done with a request then lets it be.
-    ByClient,
-    /// The relay, as the request asks for.
-    ByRelay,
-}
-
-/// Sends bytes on a connection of their own, and gives all that comes back until it ends.
+/// Sends a request, which asks for the connection to be closed, and gives all that comes back. If it becomes a stream,
+/// the client says `then` on it and leaves.
 ///
 /// # Panics
 ///
-/// When the relay does not end it in time.
-pub fn exchange(listener: Listener, sent: &[u8], end: End) -> Vec<u8> {
+/// When the relay does not end the connection in time.
+pub fn exchange(listener: Listener, request: &[u8], then: &[u8]) -> Vec<u8> {
     let address = match listener {
         Listener::Public => RELAY.public,
         Listener::Operators => RELAY.operators,
     };
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let mut received = Vec::new();
+    let mut received = vec![0; HEAD_BYTES];
     // The relay may answer and close before it has read all.
-    if stream.write_all(sent).is_ok() && (end == End::ByRelay || stream.shutdown(Shutdown::Write).is_ok()) {
-        let end = stream.read_to_end(&mut received).map_err(|error| error.kind());
-        assert_ne!(end, Err(std::io::ErrorKind::WouldBlock), "the relay does not end the connection");
+    let count = stream.write_all(request).and_then(|()| stream.read(&mut received));
+    received.truncate(count.unwrap_or_default());
+    if received.starts_with(SWITCHING) {
+        let _ = stream.write_all(then).and_then(|()| stream.shutdown(Shutdown::Write));
     }
+    let end = stream.read_to_end(&mut received).map_err(|error| error.kind());
+    assert_ne!(end, Err(ErrorKind::WouldBlock), "the relay does not end the connection");
     received
 }
 

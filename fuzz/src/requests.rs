@@ -4,7 +4,7 @@ use relay::host::HostName;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::relay_inside::{End, Listener, TOKEN, exchange};
+use crate::relay_inside::{Listener, TOKEN, exchange};
 
 /// Between the query and what the client says then.
 const SEPARATOR: u8 = b'\n';
@@ -18,7 +18,7 @@ const QUERIES: [&str; 6] = [
     "com.atproto.sync.getRepoStatus",
     "com.atproto.sync.getLatestCommit",
 ];
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+const UPGRADE: &str = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const CLOSE: &str = "Connection: close\r\n";
 /// Routes that take a body.
@@ -37,11 +37,11 @@ pub fn cursor(data: &[u8]) {
     let method = QUERIES[usize::from(*choice) % QUERIES.len()];
     let end = rest.iter().position(|byte| *byte == SEPARATOR).unwrap_or(rest.len());
     let (query, client) = rest.split_at(end);
-    let (headers, end) = if method == FIREHOSE { (UPGRADE, End::ByClient) } else { (CLOSE, End::ByRelay) };
+    let headers = if method == FIREHOSE { UPGRADE } else { CLOSE };
     let head =
         [b"GET /xrpc/", method.as_bytes(), b"?", query, b" HTTP/1.1\r\nHost: relay\r\n", headers.as_bytes(), b"\r\n"];
     let client = client.get(1..).unwrap_or_default();
-    let answer = exchange(Listener::Public, &[&head.concat(), client].concat(), end);
+    let answer = exchange(Listener::Public, &head.concat(), client);
     let status = check_answer(&answer);
     if method == FIREHOSE
         && client.is_empty()
@@ -68,7 +68,7 @@ pub fn admin(data: &[u8]) {
          Content-Length: {}\r\n{CLOSE}\r\n",
         body.len()
     );
-    let answer = exchange(Listener::Operators, &[head.as_bytes(), body].concat(), End::ByRelay);
+    let answer = exchange(Listener::Operators, &[head.as_bytes(), body].concat(), &[]);
     assert!(check_answer(&answer).is_some(), "no answer");
 }
 
