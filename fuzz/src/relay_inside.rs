@@ -14,6 +14,9 @@ use tokio::runtime;
 /// The token of its admin API.
 pub const TOKEN: &str = "token";
 
+/// The one host that it knows, which never answers.
+const HOST: &str = "localhost:1";
+
 /// No answer takes so long, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -74,6 +77,8 @@ impl RelayInside {
             admin_listen: Some(operators),
             admin_token: Some(TOKEN.to_owned()),
             plc_url: Some("http://127.0.0.1:1".to_owned()),
+            hosts: Some(vec![HOST.to_owned()]),
+            allow_insecure_hosts: Some(true),
             durability: Some(Durability::Os),
             memory_limit: Some(Bytes(MEMORY_BYTES)),
             ..Settings::default()

@@ -22,11 +22,15 @@ const UPGRADE: &str = "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-W
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const CLOSE: &str = "Connection: close\r\n";
 /// Routes that take a body.
-const BODIES: [&str; 4] = [
+const BODIES: [&str; 8] = [
     "/admin/pds/changeLimits",
     "/admin/subs/banDomain",
     "/admin/subs/unbanDomain",
     "/xrpc/com.atproto.sync.requestCrawl",
+    "/admin/pds/requestCrawl",
+    "/admin/pds/setValidation",
+    "/admin/repo/takeDown",
+    "/admin/repo/reverseTakedown",
 ];
 
 /// A query: its first byte says which, the rest of the line is what is asked for, and all behind the line is what the

@@ -190,10 +190,14 @@ const QUERIES: &[&[u8]] = &[
 
 /// The first character is the route.
 const BODIES: &[&str] = &[
-    r#"0{"host":"pds.example.com","account_limit":100,"events_per_second":null}"#,
+    r#"0{"host":"localhost:1","account_limit":100,"events_per_second":null}"#,
     r#"0{"host":"pds.example.com","repo_limit":18446744073709551615}"#,
     r#"1{"domain":"example.com"}"#,
     r#"1{"Domain":"*.example.com"}"#,
     r#"2{"domain":""}"#,
     r#"3{"hostname":"example"}"#,
+    r#"4{"hostname":"localhost"}"#,
+    r#"5{"host":"localhost:1","validation":"observe"}"#,
+    r#"6{"did":"did:plc:7iza6de2dwap2sbkpav7c6c6"}"#,
+    r#"7{"did":"did:web:example.com"}"#,
 ];
