@@ -21,6 +21,7 @@ runs() {
   case $1 in
     admin | cursor) echo 20000 ;;
     inversion | inversion_indigo) echo 50000 ;;
+    cbor | check_commit) echo 100000 ;; # their inputs are long
     *) echo 500000 ;;
   esac
 }
