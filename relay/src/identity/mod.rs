@@ -7,7 +7,7 @@
 mod budget;
 mod cache;
 mod coverage;
-mod document;
+pub mod document;
 mod error;
 mod export;
 mod fetch;
