@@ -214,6 +214,7 @@ async fn what_is_accepted_is_sent_on_to_the_siblings_once() {
 
     // Decisions, in their order, with the caller's token in the form that every relay takes.
     let by_host = |verb: &str| format!("/admin/pds/{verb}?host={}", host.name());
+    let of_account = json!({ "did": world.account(&host).did });
     let decisions = [
         (by_host("block"), Value::Null, Value::Null),
         (by_host("unblock"), Value::Null, Value::Null),
@@ -229,6 +230,8 @@ async fn what_is_accepted_is_sent_on_to_the_siblings_once() {
             json!({ "host": host.name(), "repo_limit": 10_000_000, "events_per_second": 7 }),
         ),
         ("/admin/pds/requestCrawl".to_owned(), named.clone(), named.clone()),
+        ("/admin/repo/takeDown".to_owned(), of_account.clone(), of_account.clone()),
+        ("/admin/repo/reverseTakedown".to_owned(), of_account.clone(), of_account.clone()),
     ];
     for (path, body, _) in &decisions {
         let answer = relay.post_admin(path, body.clone()).await;
