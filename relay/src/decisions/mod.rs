@@ -12,7 +12,7 @@ mod takedowns;
 mod tests;
 
 pub use audit::{Actor, AuditRow};
-pub use hosts::{HostRow, HostStatus, OwnLimits};
+pub use hosts::{DayIsFull, HostRow, HostStatus, OwnLimits};
 pub use open::OpenError;
 
 use sqlx::any::AnyRow;
@@ -49,6 +49,9 @@ pub enum Error {
     /// Not a domain.
     #[error("{0:?} is not a domain; write one like example.com")]
     Domain(String),
+    /// No more new hosts today.
+    #[error(transparent)]
+    DayIsFull(#[from] DayIsFull),
 }
 
 /// What an id is given to.

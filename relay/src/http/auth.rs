@@ -29,7 +29,7 @@ impl Tokens {
 }
 
 /// The token in the `Authorization` header, however it is written.
-fn offered_token(headers: &HeaderMap) -> Option<Vec<u8>> {
+pub(super) fn offered_token(headers: &HeaderMap) -> Option<Vec<u8>> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {

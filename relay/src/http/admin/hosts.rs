@@ -1,7 +1,6 @@
 //! Hosts: what they are at, and what an operator decides about them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,14 +8,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::App;
 use super::super::answer::{self, Asked, Told};
 use super::super::xrpc::{Crawl, crawl};
 use crate::config::Validation;
 use crate::decisions::OwnLimits;
-use crate::host::{Host, Named};
+use crate::host::Named;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -24,34 +23,15 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/admin/pds/requestCrawl", post(request_crawl))
         .route("/admin/pds/block", post(block))
         .route("/admin/pds/unblock", post(unblock))
+        .route("/admin/pds/resetCursor", post(reset_cursor))
         .route("/admin/pds/changeLimits", post(change_limits))
         .route("/admin/pds/setValidation", post(set_validation))
+        .route("/admin/subs/perDayLimit", get(new_hosts_per_day))
+        .route("/admin/subs/setPerDayLimit", post(set_new_hosts_per_day))
 }
 
 async fn list(State(app): State<Arc<App>>) -> Response {
-    let hosts = app.hosts.all();
-    Json(hosts.iter().map(|host| host_json(host)).collect::<Vec<Value>>()).into_response()
-}
-
-fn host_json(host: &Host) -> Value {
-    let limits = host.limits();
-    json!({
-        "id": host.id,
-        "host": host.name.as_str(),
-        "status": host.status().as_str(),
-        "connected": host.is_connected(),
-        "cursor": host.cursor(),
-        "accounts": host.accounts(),
-        "accountsHeld": host.held(),
-        "validation": host.validation().as_str(),
-        "accountLimit": limits.accounts,
-        "eventsPerSecondLimit": limits.events_per_second,
-        "received": host.counts.received.load(Ordering::Relaxed),
-        "passed": host.counts.passed.load(Ordering::Relaxed),
-        "dropped": host.counts.dropped.load(Ordering::Relaxed),
-        "connects": host.counts.connects.load(Ordering::Relaxed),
-        "lastError": host.last_error(),
-    })
+    Json(app.hosts.all().iter().map(|host| host.report()).collect::<Vec<_>>()).into_response()
 }
 
 async fn request_crawl(State(app): State<Arc<App>>, Told(asked): Told<Crawl>) -> Response {
@@ -74,7 +54,32 @@ async fn unblock(State(app): State<Arc<App>>, Asked(query): Asked<ByHost>) -> Re
 async fn set_banned(app: &App, host: &str, is_banned: bool) -> Response {
     let Some(host) = app.hosts.find(host) else { return unknown_host() };
     match app.hosts.set_banned(&host, is_banned).await {
-        Ok(()) => Json(host_json(&host)).into_response(),
+        Ok(()) => Json(host.report()).into_response(),
+        Err(failure) => answer::internal(failure),
+    }
+}
+
+async fn reset_cursor(State(app): State<Arc<App>>, Asked(query): Asked<ByHost>) -> Response {
+    let Some(host) = app.hosts.find(&query.host) else { return unknown_host() };
+    match app.hosts.reset_cursor(&host).await {
+        Ok(()) => Json(host.report()).into_response(),
+        Err(failure) => answer::internal(failure),
+    }
+}
+
+/// How many new hosts a day may bring by requestCrawl; 0 is no limit.
+#[derive(Deserialize)]
+struct PerDay {
+    limit: u64,
+}
+
+async fn new_hosts_per_day(State(app): State<Arc<App>>) -> Response {
+    Json(json!({ "limit": app.hosts.new_hosts_per_day().unwrap_or(0) })).into_response()
+}
+
+async fn set_new_hosts_per_day(State(app): State<Arc<App>>, Asked(asked): Asked<PerDay>) -> Response {
+    match app.hosts.set_new_hosts_per_day(asked.limit).await {
+        Ok(()) => new_hosts_per_day(State(app)).await,
         Err(failure) => answer::internal(failure),
     }
 }
@@ -94,7 +99,7 @@ async fn change_limits(State(app): State<Arc<App>>, Told(change): Told<ChangeLim
     let limits = OwnLimits { accounts: change.account_limit, events_per_second: change.events_per_second };
     match app.hosts.set_limits(&host, limits).await {
         Ok(let_in) => {
-            let mut answer = host_json(&host);
+            let mut answer = json!(host.report());
             answer["accountsLetIn"] = let_in.into();
             Json(answer).into_response()
         }
@@ -113,7 +118,7 @@ struct SetValidation {
 async fn set_validation(State(app): State<Arc<App>>, Told(change): Told<SetValidation>) -> Response {
     let Some(host) = app.hosts.find(&change.host) else { return unknown_host() };
     match app.hosts.set_validation(&host, change.validation).await {
-        Ok(()) => Json(host_json(&host)).into_response(),
+        Ok(()) => Json(host.report()).into_response(),
         Err(failure) => answer::internal(failure),
     }
 }
