@@ -46,6 +46,7 @@ fn every_setting_can_be_written_in_the_file() {
         replay-max-size = "150Gi"
         validation = "observe"
         durability = "os"
+        log-compression = "none"
         memory-limit = 1073741824
         host-account-limit = 0
         host-events-per-second = 7
@@ -61,6 +62,7 @@ fn every_setting_can_be_written_in_the_file() {
     assert_eq!(config.memory_limit, Some(1 << 30));
     assert_eq!(config.host_limits, HostLimits { accounts: None, events_per_second: Some(7) }, "0 is no limit");
     assert_eq!((config.validation, config.durability), (Validation::Observe, Durability::Os));
+    assert_eq!(config.log_compression, LogCompression::None);
 }
 
 #[test]

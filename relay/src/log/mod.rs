@@ -48,11 +48,16 @@
 //! host from planting such a proof inside a frame.
 
 mod active;
+mod compress;
 mod folder;
 mod index;
+mod inspect;
+mod lost;
+mod packed;
 mod reader;
 mod record;
 mod recover;
+mod repair;
 mod reserve;
 mod retain;
 mod segment;
@@ -67,9 +72,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+pub use inspect::{Finding, Report, SegmentInfo, View};
 pub use reader::{Cursor, Reader};
 pub use record::{Fault, MAX_WIRE_BYTES};
 pub use recover::Recovery;
+pub use repair::{Repair, repair};
 pub use reserve::SEQ_RESERVE;
 pub use retain::{Removed, Retention};
 pub use writer::Log;
@@ -92,13 +99,30 @@ pub struct Options {
     pub durability: Durability,
     /// Seqs start here at least (protocol 5: a relay that lost its state starts well above the old seq).
     pub initial_seq: u64,
+    /// What becomes of old segments.
+    pub compression: Compression,
 }
 
 impl Options {
-    /// The defaults for a log in `dir`.
+    /// A log in `dir` that starts at seq 1, syncs, and stays plain.
     pub fn new(dir: impl Into<PathBuf>) -> Options {
-        Options { dir: dir.into(), segment_bytes: SEGMENT_BYTES, durability: Durability::Sync, initial_seq: 1 }
+        Options {
+            dir: dir.into(),
+            segment_bytes: SEGMENT_BYTES,
+            durability: Durability::Sync,
+            initial_seq: 1,
+            compression: Compression::None,
+        }
     }
+}
+
+/// What becomes of all segments but the newest. Either way, those that are compressed can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// They stay as they are.
+    None,
+    /// A thread of low priority compresses them.
+    Zstd,
 }
 
 /// When a commit counts as done.
@@ -191,13 +215,13 @@ pub enum Error {
     },
     /// Bytes that were once committed are not what they were.
     #[error(
-        "event log: {} is damaged at byte {offset}: {fault}; restore the file, or move it away after writing a number \
-         above the last seq sent into the file next_seq beside it", file.display()
+        "event log: {} is damaged at byte {offset}: {fault}; restore the file, or stop the relay and see what \
+         `relay log check --repair` can save", file.display()
     )]
     Damaged {
         /// The segment.
         file: PathBuf,
-        /// Where its bad bytes start.
+        /// Where its bad bytes start; of a compressed one, in its uncompressed form.
         offset: u64,
         /// What is wrong with them.
         fault: Fault,
@@ -205,6 +229,12 @@ pub enum Error {
     /// The file `next_seq` holds something else than a number.
     #[error("event log: {} does not hold a seq; write a number above the last seq sent into it", path.display())]
     BadReservation {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file `lost` holds something else than ranges of seqs.
+    #[error("event log: {} does not hold two seqs on each line, the first and the last of a range", path.display())]
+    BadLost {
         /// The file.
         path: PathBuf,
     },
