@@ -113,7 +113,7 @@ fn skip_seqs(folder: &Folder, dir: &Path, first: u64) -> Result<(), Error> {
 /// Renames `file`, and puts in its place what is good before seq `first`.
 fn set_aside(folder: &Folder, view: &View, file: &Path, first: u64) -> Result<Repair, Error> {
     let segment = view.entries.iter().flatten().find(|segment| segment.path() == file);
-    let kept = segment.filter(|segment| segment.first_seq() < first).map(|segment| keep(segment)).transpose()?;
+    let kept = segment.filter(|segment| segment.first_seq() < first).map(keep).transpose()?;
     let aside = free_name(file);
     let rename = || {
         std::fs::rename(file, &aside)?;
