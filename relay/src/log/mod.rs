@@ -6,8 +6,8 @@
 //!
 //! # On disk
 //!
-//! A folder of *segments*, each named by the seq of its first event (`0000000000000001.log`), and a file `next_seq`
-//! ([`SEQ_RESERVE`]). All integers are little-endian.
+//! A folder of *segments*, each named by the seq of its first event (`0000000000000001.log`), a file `next_seq`
+//! ([`SEQ_RESERVE`]), and, after a repair, a file `lost`. All integers are little-endian.
 //!
 //! A segment starts with 52 bytes:
 //!
@@ -39,6 +39,36 @@
 //!
 //! Within a segment the seq rises by one from record to record; it may jump ahead between segments only, and
 //! `previous` tells a jump from a lost file.
+//!
+//! # Compressed
+//!
+//! A sealed segment can be compressed (`0000000000000001.log.zst`). That is a zstd file of the plain one: a frame for each
+//! block of whole records, of about 256 KiB, so that a cursor decompresses one block to be placed. The first block has
+//! the segment's header before its records. Behind them is a skippable frame with the index: the skippable frame's
+//! header of 8 bytes, and for each block
+//!
+//! | bytes | field | |
+//! |---|---|---|
+//! | 8 | seq | of its first record |
+//! | 8 | plain | where it starts in the plain form |
+//! | 8 | at | where it starts in this file |
+//!
+//! and then a trailer:
+//!
+//! | bytes | field | |
+//! |---|---|---|
+//! | 52 | header | the segment's |
+//! | 8 | last_seq | seq of the last record |
+//! | 8 | last_ms | time of the last record |
+//! | 8 | plain_bytes | size of the plain form |
+//! | 4 | index_crc | CRC-32C of the skippable frame before the trailer |
+//! | 4 | blocks | how many |
+//! | 4 | version | 1 |
+//! | 8 | magic | `atpr-zst` |
+//! | 4 | crc | CRC-32C of the trailer up to here |
+//!
+//! It is written aside (`.log.new`), synced, and gets its name before the plain file is removed. A start removes what is
+//! unfinished, and of two forms the plain one if the trailer of the other is good.
 //!
 //! # What a crash leaves
 //!

@@ -17,8 +17,8 @@ use super::segment::{self, HeaderFault, SegmentHeader};
 /// what one read of a consumer that catches up asks for.
 pub(super) const BLOCK_BYTES: usize = 256 << 10;
 
-/// Twice the time of level 1 for a hundredth less, so level 1 it is: the signatures and hashes in which events abound
-/// cannot be compressed by any level.
+/// Level 3 takes 1.7 times as long for files that are 3 % smaller: the signatures and hashes in which events abound cannot
+/// be compressed by any level.
 const LEVEL: i32 = 1;
 
 /// Starts a frame that every zstd decoder skips (RFC 8878, section 3.1.2).
