@@ -81,6 +81,10 @@ pub struct Settings {
     #[arg(long, env = "RELAY_DURABILITY", value_name = "MODE")]
     pub durability: Option<Durability>,
 
+    /// Whether all but the newest files of the event log are compressed: zstd or none [default: zstd]
+    #[arg(long, env = "RELAY_LOG_COMPRESSION", value_name = "MODE")]
+    pub log_compression: Option<LogCompression>,
+
     /// Memory that the relay plans for, like 2Gi [default: the cgroup's limit, else the machine's memory]
     #[arg(long, env = "RELAY_MEMORY_LIMIT", value_name = "BYTES")]
     pub memory_limit: Option<Bytes>,
@@ -184,6 +188,16 @@ pub enum PlcExport {
     At(String),
 }
 
+/// What becomes of older files of the event log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogCompression {
+    /// They are compressed.
+    Zstd,
+    /// They stay as they are; those that are compressed already can be read all the same.
+    None,
+}
+
 /// A length of time as people write it: `72h`, `90 min`, `3d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -225,6 +239,8 @@ pub struct Config {
     pub validation_for: Vec<ValidationRule>,
     /// When an event counts as written.
     pub durability: Durability,
+    /// What becomes of older files of the event log.
+    pub log_compression: LogCompression,
     /// Memory limit that was set.
     pub memory_limit: Option<u64>,
     /// Limits of a host that is not trusted.
@@ -327,6 +343,7 @@ impl Settings {
             validation: self.validation.or(other.validation),
             validation_for: self.validation_for.or(other.validation_for),
             durability: self.durability.or(other.durability),
+            log_compression: self.log_compression.or(other.log_compression),
             memory_limit: self.memory_limit.or(other.memory_limit),
             host_account_limit: self.host_account_limit.or(other.host_account_limit),
             host_events_per_second: self.host_events_per_second.or(other.host_events_per_second),
@@ -380,6 +397,7 @@ impl Settings {
             validation: self.validation.unwrap_or(Validation::Enforce),
             validation_for: self.validation_for.unwrap_or_default(),
             durability: self.durability.unwrap_or(Durability::Sync),
+            log_compression: self.log_compression.unwrap_or(LogCompression::Zstd),
             memory_limit: self.memory_limit.map(|limit| limit.0),
             host_limits: HostLimits {
                 accounts: limit(self.host_account_limit.unwrap_or(DEFAULT_HOST_ACCOUNTS)),

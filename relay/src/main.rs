@@ -22,10 +22,13 @@ struct Arguments {
 enum Command {
     /// Runs the relay
     Serve(cli::serve::Serve),
+    /// Looks into the event log, and repairs it
+    Log(cli::log::Log),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Log(log) => log.run(),
     }
 }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::account::Accounts;
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, LogCompression};
 use crate::decisions::{self, Decisions};
 use crate::firehose::{self, Firehose};
 use crate::host::{self, Hosts, HostsContext, RepoStatuses, discovery};
@@ -255,6 +255,10 @@ fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store), S
         durability: match config.durability {
             Durability::Sync => log::Durability::Sync,
             Durability::Os => log::Durability::Os,
+        },
+        compression: match config.log_compression {
+            LogCompression::Zstd => log::Compression::Zstd,
+            LogCompression::None => log::Compression::None,
         },
         initial_seq: config.initial_seq.max(applied.accounts.max(applied.hosts) + 1),
         ..log::Options::new(config.data_dir.join("log"))

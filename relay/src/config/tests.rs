@@ -47,6 +47,7 @@ fn every_setting_can_be_written_in_the_file() {
         replay-max-size = "150Gi"
         validation = "observe"
         durability = "os"
+        log-compression = "none"
         memory-limit = 1073741824
         host-account-limit = 0
         host-events-per-second = 7
@@ -69,6 +70,7 @@ fn every_setting_can_be_written_in_the_file() {
     assert_eq!(config.discovery_interval, Duration::from_secs(7200));
     assert_eq!(config.sibling_relays, ["https://relay2.example.com"]);
     assert_eq!((config.validation, config.durability), (Validation::Observe, Durability::Os));
+    assert_eq!(config.log_compression, LogCompression::None);
 }
 
 #[test]
