@@ -131,7 +131,8 @@ async fn rainbow_and_collectiondir_stand_between_the_relay_and_consumers() -> Re
     // So are the queries.
     let (status, commit) = rainbow.query("com.atproto.sync.getLatestCommit", &[("did", &third.did)]).await?;
     assert_eq!((status, &commit["rev"]), (StatusCode::OK, &json!(last.rev)), "{commit}");
-    let (status, _) = rainbow.query("com.atproto.sync.getLatestCommit", &[("did", "did:plc:unknown")]).await?;
+    let (status, _) =
+        rainbow.query("com.atproto.sync.getLatestCommit", &[("did", "did:web:nobody.example.com")]).await?;
     assert_eq!(status, StatusCode::NOT_FOUND);
     let (_, repos) = rainbow.query("com.atproto.sync.listRepos", &[("limit", "1000")]).await?;
     for account in [&poster, &writer, &third] {

@@ -83,45 +83,47 @@ async fn goat_adds_blocks_lists_and_limits_hosts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn goat_takes_accounts_down_and_lists_them() {
-    let world = World::new(71, &[]).await;
-    let (relay, host) = (&world.relay, world.host().await);
-    let mut consumer = relay.consumer(None).await;
-    let accounts: Vec<Account> = (0..3).map(|_| world.account(&host)).collect();
-    for mut account in accounts.clone() {
+    let mut world = World::new(71, &[]).await;
+    let host = world.host().await;
+    let mut consumer = world.relay.consumer(None).await;
+    let mut accounts: Vec<Account> = (0..3).map(|_| world.account(&host)).collect();
+    for account in &mut accounts {
         host.emit(account.act());
     }
     consumer.events(3).await;
-    assert_eq!(listed_takedowns(relay).await, Vec::<String>::new(), "account list of none");
-
-    let mut expected = Vec::new();
-    for account in &accounts[..2] {
-        goat(relay, Method::POST, "/admin/repo/takeDown", Some(json!({ "did": account.did }))).await;
-        expected.push(account.did.clone());
-    }
-    expected.sort();
-    let mut listed = listed_takedowns(relay).await;
-    listed.sort();
-    assert_eq!(listed, expected, "account list");
-    let status = async |account: &Account| {
-        get(relay, &format!("/xrpc/com.atproto.sync.getRepoStatus?did={}", account.did)).await
+    assert_eq!(listed_takedowns(&world.relay).await, Vec::<String>::new(), "account list of none");
+    let mut taken_down = [0, 1].map(|number| accounts[number].did.clone());
+    taken_down.sort();
+    let status = async |relay: &Relay, did: &str| {
+        let path = format!("/xrpc/com.atproto.sync.getRepoStatus?did={did}");
+        get(relay, &path).await
     };
-    let of_first = status(&accounts[0]).await;
-    assert_eq!((&of_first["active"], &of_first["status"]), (&json!(false), &json!("takendown")), "account takedown");
 
-    for account in &accounts[..2] {
-        goat(relay, Method::POST, "/admin/repo/reverseTakedown", Some(json!({ "did": account.did }))).await;
+    for did in &taken_down {
+        goat(&world.relay, Method::POST, "/admin/repo/takeDown", Some(json!({ "did": did }))).await;
     }
-    assert_eq!(listed_takedowns(relay).await, Vec::<String>::new(), "account takedown --reverse");
-    assert_eq!(status(&accounts[0]).await["active"], true, "account takedown --reverse");
+    let mut listed = listed_takedowns(&world.relay).await;
+    listed.sort();
+    assert_eq!(listed, taken_down, "account list");
+    for did in &taken_down {
+        let expected = (json!(false), json!("takendown"));
+        let is_down = async |relay: &Relay| {
+            let answer = status(relay, did).await;
+            (answer["active"].clone(), answer["status"].clone()) == expected
+        };
+        world.relay.until("account takedown", is_down).await;
+    }
 
-    let repos = get(relay, "/xrpc/com.atproto.sync.listRepos?limit=500").await;
-    assert_eq!(rows(&repos["repos"]).len(), 3, "relay account list");
-    for repo in rows(&repos["repos"]) {
-        assert!(
-            repo["did"].is_string() && repo["rev"].is_string() && repo["active"] == true,
-            "relay account list: {repo}"
-        );
+    for did in &taken_down {
+        goat(&world.relay, Method::POST, "/admin/repo/reverseTakedown", Some(json!({ "did": did }))).await;
     }
+    assert_eq!(listed_takedowns(&world.relay).await, Vec::<String>::new(), "account takedown --reverse");
+    let all_listed = async |relay: &Relay| {
+        let page = get(relay, "/xrpc/com.atproto.sync.listRepos?limit=500").await;
+        let is_whole = |repo: &Value| repo["did"].is_string() && repo["rev"].is_string() && repo["active"] == true;
+        rows(&page["repos"]).iter().filter(|repo| is_whole(repo)).count() == accounts.len()
+    };
+    world.relay.until("relay account list has all as active again", all_listed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
