@@ -38,7 +38,7 @@ pub struct Settings {
     #[arg(long, env = "RELAY_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
-    /// File with the token of the admin API; several lines are several tokens
+    /// File of admin tokens, one on each line as TOKEN or TOKEN NAME; changes are taken without a restart
     #[arg(long, env = "RELAY_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
 
@@ -172,8 +172,10 @@ pub struct Config {
     pub database_url: String,
     /// PLC directory, without a slash at its end.
     pub plc_url: String,
-    /// Tokens of the admin API; none closes it.
-    pub admin_tokens: Vec<String>,
+    /// Token of the admin API; with none here and none in the file it is closed.
+    pub admin_token: Option<String>,
+    /// File of more tokens.
+    pub admin_token_file: Option<PathBuf>,
     /// Relays to ask for hosts.
     pub bootstrap_relays: Vec<String>,
     /// Hosts to connect to.
@@ -311,7 +313,8 @@ impl Settings {
             admin_listen,
             database_url,
             plc_url,
-            admin_tokens: admin_tokens(self.admin_token, self.admin_token_file.as_deref())?,
+            admin_token: self.admin_token,
+            admin_token_file: self.admin_token_file.map(check_token_file).transpose()?,
             bootstrap_relays: bootstrap_relays.collect::<Result<_, _>>()?,
             hosts: self.hosts.unwrap_or_default(),
             allow_insecure_hosts: self.allow_insecure_hosts.unwrap_or(false),
@@ -375,17 +378,15 @@ fn check_url(key: &'static str, url: String) -> Result<String, ConfigError> {
     }
 }
 
-fn admin_tokens(token: Option<String>, file: Option<&Path>) -> Result<Vec<String>, ConfigError> {
-    let mut tokens: Vec<String> = token.into_iter().collect();
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Value {
+/// The file is read again and again later; one that cannot be read from the start is a mistake.
+fn check_token_file(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    match std::fs::read_to_string(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(ConfigError::Value {
             key: "admin-token-file",
             message: format!("cannot read {}: {error}", path.display()),
-        })?;
-        tokens.extend(text.lines().map(|line| line.trim().to_owned()));
+        }),
     }
-    tokens.retain(|token| !token.is_empty());
-    Ok(tokens)
 }
 
 impl FromStr for Span {

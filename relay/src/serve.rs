@@ -182,7 +182,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         resolver,
         decisions,
         reporter: Arc::clone(&reporter),
-        tokens: Tokens::new(&config.admin_tokens),
+        tokens: Tokens::new(config.admin_token.as_deref(), config.admin_token_file.clone()),
         takedowns,
     });
     let (stop_http, http_stopping) = watch::channel(false);
@@ -199,6 +199,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         let reporter = Arc::clone(&reporter);
         async move { reporter.follow_rate().await }
     });
+
+    let tokens = tokio::spawn(async move { app.tokens.follow_file().await });
 
     stop.await;
     tracing::info!("stopping");
@@ -217,6 +219,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     discovery.abort();
     rate.abort();
+    tokens.abort();
     Ok(())
 }
 

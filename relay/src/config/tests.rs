@@ -94,14 +94,6 @@ fn a_switch_needs_no_value() {
 }
 
 #[test]
-fn a_token_file_holds_a_token_on_each_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("token");
-    std::fs::write(&path, "new\n\n  old \n").unwrap();
-    assert_eq!(admin_tokens(Some("flag".to_owned()), Some(&path)).unwrap(), ["flag", "new", "old"]);
-}
-
-#[test]
 fn trusted_domains_cover_what_is_below_them() {
     let cases = [
         ("*.host.example.com", "a.host.example.com", true),

@@ -1,7 +1,7 @@
 //! Who is connected, and how many may be.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::outgoing::Progress;
 use super::stats::add;
+use crate::net::network;
 
 /// Greatest length of a user agent that is remembered, in bytes.
 const USER_AGENT_BYTES_MAX: usize = 256;
@@ -188,14 +189,6 @@ impl Entry {
                 false => ConsumerState::Live,
             },
         }
-    }
-}
-
-/// What the limit per address counts: an IPv4 address, or the /64 of an IPv6 address, since one customer has all of it.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

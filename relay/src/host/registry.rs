@@ -22,9 +22,6 @@ const DIALS_MAX: usize = 64;
 /// Checks of new hosts that run at once.
 const CHECKS_MAX: usize = 16;
 
-/// Holders of the admin token are one person to the audit.
-const ADMIN: Actor<'static> = Actor::Admin("admin");
-
 /// What the tasks of all hosts share.
 pub struct HostsContext {
     /// Where events go.
@@ -55,19 +52,19 @@ struct Known {
 
 /// Who names a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named {
+pub enum Named<'a> {
     /// The configuration. Such a host need not prove itself first: it may be down at the moment.
     ByConfiguration,
-    /// A holder of the admin token; no proof either.
-    ByAdmin,
+    /// A holder of an admin token, by name; no proof either.
+    ByAdmin(&'a str),
     /// Anyone, by requestCrawl or in another relay's list.
     ByAnyone,
 }
 
-impl Named {
-    fn actor(self) -> Actor<'static> {
+impl<'a> Named<'a> {
+    fn actor(self) -> Actor<'a> {
         match self {
-            Named::ByAdmin => ADMIN,
+            Named::ByAdmin(name) => Actor::Admin(name),
             Named::ByConfiguration | Named::ByAnyone => Actor::Relay,
         }
     }
@@ -220,7 +217,7 @@ impl Hosts {
     }
 
     /// Takes a host that somebody named, if it passes the checks; a known one is woken up.
-    pub async fn add(&self, name: &str, by: Named) -> Result<Arc<Host>, AddError> {
+    pub async fn add(&self, name: &str, by: Named<'_>) -> Result<Arc<Host>, AddError> {
         let name = HostName::parse(name, self.context.allow_insecure)?;
         if let Some(host) = self.find(name.as_str()) {
             if host.status() == HostStatus::Banned {
@@ -248,33 +245,33 @@ impl Hosts {
     }
 
     /// Bans a host, or lets it in again.
-    pub async fn set_banned(&self, host: &Host, is_banned: bool) -> Result<(), decisions::Error> {
+    pub async fn set_banned(&self, host: &Host, is_banned: bool, by: Actor<'_>) -> Result<(), decisions::Error> {
         let status = if is_banned { HostStatus::Banned } else { HostStatus::Idle };
-        self.context.decisions.set_host_status(host.id, status, ADMIN).await?;
+        self.context.decisions.set_host_status(host.id, status, by).await?;
         host.set_status(status);
         Ok(())
     }
 
     /// Takes no host of a domain any more, and bans those that are here; says whether the domain was not banned yet.
-    pub async fn ban_domain(&self, domain: &str) -> Result<bool, decisions::Error> {
-        let is_new = self.context.decisions.ban_domain(domain, ADMIN).await?;
+    pub async fn ban_domain(&self, domain: &str, by: Actor<'_>) -> Result<bool, decisions::Error> {
+        let is_new = self.context.decisions.ban_domain(domain, by).await?;
         for host in self.all() {
             if self.context.decisions.banned_domain_of(host.name.as_str()).await?.is_some() {
-                self.set_banned(&host, true).await?;
+                self.set_banned(&host, true, by).await?;
             }
         }
         Ok(is_new)
     }
 
     /// Takes hosts of a domain again; those that are here stay banned until somebody says otherwise.
-    pub async fn unban_domain(&self, domain: &str) -> Result<bool, decisions::Error> {
-        self.context.decisions.unban_domain(domain, ADMIN).await
+    pub async fn unban_domain(&self, domain: &str, by: Actor<'_>) -> Result<bool, decisions::Error> {
+        self.context.decisions.unban_domain(domain, by).await
     }
 
     /// Gives one host limits of its own, and lets in what was held back by the old ones. Says how many accounts that
     /// were.
-    pub async fn set_limits(&self, host: &Arc<Host>, limits: OwnLimits) -> Result<u64, LimitsError> {
-        self.context.decisions.set_host_limits(host.id, limits, ADMIN).await?;
+    pub async fn set_limits(&self, host: &Arc<Host>, limits: OwnLimits, by: Actor<'_>) -> Result<u64, LimitsError> {
+        self.context.decisions.set_host_limits(host.id, limits, by).await?;
         host.set_limits(limits.or(self.config.limits_of(host.name.as_str())));
         let mut let_in = 0;
         // At most `HELD_MAX` of them.
@@ -289,8 +286,13 @@ impl Hosts {
     }
 
     /// Says what happens to one host's events that fail verification; `None` is as configured.
-    pub async fn set_validation(&self, host: &Host, validation: Option<Validation>) -> Result<(), decisions::Error> {
-        self.context.decisions.set_host_validation(host.id, validation, ADMIN).await?;
+    pub async fn set_validation(
+        &self,
+        host: &Host,
+        validation: Option<Validation>,
+        by: Actor<'_>,
+    ) -> Result<(), decisions::Error> {
+        self.context.decisions.set_host_validation(host.id, validation, by).await?;
         host.set_validation(validation.unwrap_or_else(|| self.config.validation_of(host.name.as_str())));
         Ok(())
     }

@@ -71,14 +71,18 @@ async fn not_found() -> Response {
     answer::error(StatusCode::NOT_FOUND, "MethodNotImplemented", "this relay has no such route")
 }
 
-/// CORS for browsers, and the name by which relays know each other (protocol 9, 35).
+/// CORS for browsers, and the name by which relays know each other (protocol 9, 35). The admin API is not for pages of
+/// other sites.
 async fn common_headers(request: Request, next: Next) -> Response {
+    let is_for_all = !request.uri().path().starts_with("/admin");
     let is_preflight = request.method() == Method::OPTIONS;
     let mut response = if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let headers = response.headers_mut();
     headers.insert(header::SERVER, crate::USER_AGENT);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    if is_preflight {
+    if is_for_all {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    if is_for_all && is_preflight {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
     }

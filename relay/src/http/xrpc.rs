@@ -59,7 +59,7 @@ async fn request_crawl(State(app): State<Arc<App>>, Told(asked): Told<Crawl>) ->
 }
 
 /// Takes a host that is named.
-pub(super) async fn crawl(app: &App, asked: &Crawl, by: Named) -> Response {
+pub(super) async fn crawl(app: &App, asked: &Crawl, by: Named<'_>) -> Response {
     match app.hosts.add(&asked.hostname, by).await {
         Ok(_) => Json(json!({})).into_response(),
         Err(error @ AddError::Name(_)) => answer::error(StatusCode::BAD_REQUEST, "BadRequest", error),

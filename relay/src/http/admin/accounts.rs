@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::super::App;
 use super::super::answer::{self, Asked, Told};
+use super::super::auth::Holder;
 use crate::account::{Account, Local};
-use crate::decisions::Actor;
 use crate::protocol::did::Did;
 use crate::takedowns;
 
@@ -91,20 +91,20 @@ async fn takedowns(State(app): State<Arc<App>>, Asked(page): Asked<Page>) -> Res
     }
 }
 
-async fn take_down(State(app): State<Arc<App>>, Told(asked): Told<ByDid>) -> Response {
+async fn take_down(State(app): State<Arc<App>>, holder: Holder, Told(asked): Told<ByDid>) -> Response {
     let did = match asked.parse() {
         Ok(did) => did,
         Err(response) => return *response,
     };
-    decided(&app, &did, app.takedowns.take_down(&did, Actor::Admin("admin")).await)
+    decided(&app, &did, app.takedowns.take_down(&did, holder.actor()).await)
 }
 
-async fn reverse_takedown(State(app): State<Arc<App>>, Told(asked): Told<ByDid>) -> Response {
+async fn reverse_takedown(State(app): State<Arc<App>>, holder: Holder, Told(asked): Told<ByDid>) -> Response {
     let did = match asked.parse() {
         Ok(did) => did,
         Err(response) => return *response,
     };
-    decided(&app, &did, app.takedowns.reverse(&did, Actor::Admin("admin")).await)
+    decided(&app, &did, app.takedowns.reverse(&did, holder.actor()).await)
 }
 
 fn decided(app: &App, did: &Did, decided: Result<Account, takedowns::Error>) -> Response {

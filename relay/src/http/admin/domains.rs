@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::super::App;
 use super::super::answer::{self, Told};
+use super::super::auth::Holder;
 use crate::decisions;
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -33,12 +34,12 @@ struct ByDomain {
     domain: String,
 }
 
-async fn ban(State(app): State<Arc<App>>, Told(asked): Told<ByDomain>) -> Response {
-    answer_change(app.hosts.ban_domain(&asked.domain).await)
+async fn ban(State(app): State<Arc<App>>, holder: Holder, Told(asked): Told<ByDomain>) -> Response {
+    answer_change(app.hosts.ban_domain(&asked.domain, holder.actor()).await)
 }
 
-async fn unban(State(app): State<Arc<App>>, Told(asked): Told<ByDomain>) -> Response {
-    answer_change(app.hosts.unban_domain(&asked.domain).await)
+async fn unban(State(app): State<Arc<App>>, holder: Holder, Told(asked): Told<ByDomain>) -> Response {
+    answer_change(app.hosts.unban_domain(&asked.domain, holder.actor()).await)
 }
 
 fn answer_change(changed: Result<bool, decisions::Error>) -> Response {

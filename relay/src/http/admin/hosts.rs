@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::super::App;
 use super::super::answer::{self, Asked, Told};
+use super::super::auth::Holder;
 use super::super::xrpc::{Crawl, crawl};
 use crate::config::Validation;
-use crate::decisions::OwnLimits;
+use crate::decisions::{Actor, OwnLimits};
 use crate::host::{Host, Named};
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -54,8 +55,8 @@ fn host_json(host: &Host) -> Value {
     })
 }
 
-async fn request_crawl(State(app): State<Arc<App>>, Told(asked): Told<Crawl>) -> Response {
-    crawl(&app, &asked, Named::ByAdmin).await
+async fn request_crawl(State(app): State<Arc<App>>, holder: Holder, Told(asked): Told<Crawl>) -> Response {
+    crawl(&app, &asked, Named::ByAdmin(holder.name())).await
 }
 
 #[derive(Deserialize)]
@@ -63,17 +64,17 @@ struct ByHost {
     host: String,
 }
 
-async fn block(State(app): State<Arc<App>>, Asked(query): Asked<ByHost>) -> Response {
-    set_banned(&app, &query.host, true).await
+async fn block(State(app): State<Arc<App>>, holder: Holder, Asked(query): Asked<ByHost>) -> Response {
+    set_banned(&app, &query.host, true, holder.actor()).await
 }
 
-async fn unblock(State(app): State<Arc<App>>, Asked(query): Asked<ByHost>) -> Response {
-    set_banned(&app, &query.host, false).await
+async fn unblock(State(app): State<Arc<App>>, holder: Holder, Asked(query): Asked<ByHost>) -> Response {
+    set_banned(&app, &query.host, false, holder.actor()).await
 }
 
-async fn set_banned(app: &App, host: &str, is_banned: bool) -> Response {
+async fn set_banned(app: &App, host: &str, is_banned: bool, by: Actor<'_>) -> Response {
     let Some(host) = app.hosts.find(host) else { return unknown_host() };
-    match app.hosts.set_banned(&host, is_banned).await {
+    match app.hosts.set_banned(&host, is_banned, by).await {
         Ok(()) => Json(host_json(&host)).into_response(),
         Err(failure) => answer::internal(failure),
     }
@@ -89,10 +90,10 @@ struct ChangeLimits {
     events_per_second: Option<u32>,
 }
 
-async fn change_limits(State(app): State<Arc<App>>, Told(change): Told<ChangeLimits>) -> Response {
+async fn change_limits(State(app): State<Arc<App>>, holder: Holder, Told(change): Told<ChangeLimits>) -> Response {
     let Some(host) = app.hosts.find(&change.host) else { return unknown_host() };
     let limits = OwnLimits { accounts: change.account_limit, events_per_second: change.events_per_second };
-    match app.hosts.set_limits(&host, limits).await {
+    match app.hosts.set_limits(&host, limits, holder.actor()).await {
         Ok(let_in) => {
             let mut answer = host_json(&host);
             answer["accountsLetIn"] = let_in.into();
@@ -110,9 +111,9 @@ struct SetValidation {
     validation: Option<Validation>,
 }
 
-async fn set_validation(State(app): State<Arc<App>>, Told(change): Told<SetValidation>) -> Response {
+async fn set_validation(State(app): State<Arc<App>>, holder: Holder, Told(change): Told<SetValidation>) -> Response {
     let Some(host) = app.hosts.find(&change.host) else { return unknown_host() };
-    match app.hosts.set_validation(&host, change.validation).await {
+    match app.hosts.set_validation(&host, change.validation, holder.actor()).await {
         Ok(()) => Json(host_json(&host)).into_response(),
         Err(failure) => answer::internal(failure),
     }

@@ -1,0 +1,85 @@
+//! The admin API of the real program: who may use it, what it changes, and that it says who did.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::World;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sim::Relay;
+use sim::process::Answer;
+
+/// A request to the admin port with a token of its own.
+async fn with_token(relay: &Relay, method: Method, path: &str, token: &str) -> Answer {
+    relay.answer(relay.request(method, relay.admin, path).basic_auth("admin", Some(token))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_rotated_without_a_restart_and_the_audit_names_their_holders() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    std::fs::write(&file, "first-token ada\n").unwrap();
+    let mut world = World::new(300, &[&format!("--admin-token-file={}", file.display())]).await;
+    let host = world.host().await;
+    let block = format!("/admin/pds/block?host={}", host.name());
+    assert_eq!(with_token(&world.relay, Method::POST, &block, "first-token").await.status, 200);
+
+    std::fs::write(&file, "second-token grace\n").unwrap();
+    let is_gone =
+        async |relay: &Relay| with_token(relay, Method::GET, "/admin/audit", "first-token").await.status == 401;
+    world.relay.until("the first token is gone", is_gone).await;
+    let unblock = format!("/admin/pds/unblock?host={}", host.name());
+    assert_eq!(with_token(&world.relay, Method::POST, &unblock, "second-token").await.status, 200);
+
+    let audit = world.relay.get_admin("/admin/audit").await.json;
+    let who_did_what = |row: &Value| (row["actor"].clone(), row["action"].clone(), row["detail"].clone());
+    let rows: Vec<_> = audit.as_array().unwrap().iter().map(who_did_what).collect();
+    let expected = [
+        (json!("grace"), json!("set_host_status"), json!("idle")),
+        (json!("ada"), json!("set_host_status"), json!("banned")),
+        (json!("admin"), json!("add_host"), Value::Null),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_guesses_tokens_has_to_wait_and_the_others_do_not() {
+    let world = World::new(301, &[]).await;
+    let address = std::net::IpAddr::from([127, 0, 0, 9]);
+    let guesser = reqwest::Client::builder().no_proxy().local_address(address).build().unwrap();
+    let url = format!("http://{}/admin/status", world.relay.admin);
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        let answer = guesser.get(&url).bearer_auth("a guess").send().await.unwrap();
+        if answer.status() == 429 {
+            assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
+        } else {
+            assert!(answer.headers().contains_key("www-authenticate"), "{answer:?}");
+        }
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!((statuses[0], statuses[11]), (401, 429), "{statuses:?}");
+    assert_eq!(world.relay.get_admin("/admin/status").await.status, 200, "another address");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_page_cannot_use_the_token_that_a_browser_remembers() {
+    let world = World::new(302, &[]).await;
+    let ban = |headers: &[(&'static str, String)]| {
+        let request = world.relay.request(Method::POST, world.relay.admin, "/admin/subs/banDomain");
+        let request =
+            request.basic_auth("admin", Some(sim::process::ADMIN_TOKEN)).json(&json!({ "domain": "example.com" }));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        world.relay.answer(request)
+    };
+    let foreign = ban(&[("origin", "https://evil.example".to_owned())]).await;
+    assert_eq!((foreign.status, &foreign.json["error"]), (403, &json!("CrossSite")), "{}", foreign.text);
+    assert_eq!(ban(&[("sec-fetch-site", "cross-site".to_owned())]).await.status, 403);
+    assert!(foreign.headers.get("access-control-allow-origin").is_none(), "and may not read an answer: {foreign:?}");
+    let bans = world.relay.get_admin("/admin/subs/listDomainBans").await.json;
+    assert_eq!(bans, json!({ "banned_domains": [] }));
+
+    assert_eq!(ban(&[("origin", format!("http://{}", world.relay.admin))]).await.status, 200, "our own page");
+    assert_eq!(ban(&[]).await.status, 200, "a program");
+}
