@@ -97,6 +97,10 @@ pub struct Settings {
     #[arg(long, env = "RELAY_MAX_CONSUMERS", value_name = "N")]
     pub max_consumers: Option<usize>,
 
+    /// Firehose connections served at once to one IPv4 address or one IPv6 /64 [default: 100]
+    #[arg(long, env = "RELAY_MAX_CONSUMERS_PER_ADDRESS", value_name = "N")]
+    pub max_consumers_per_address: Option<usize>,
+
     /// Whether the last address in X-Forwarded-For is the consumer's: right only behind a proxy [default: false]
     #[arg(long, env = "RELAY_TRUST_FORWARDED_FOR", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub trust_forwarded_for: Option<bool>,
@@ -200,6 +204,8 @@ pub struct Config {
     pub trusted_domains: Vec<String>,
     /// Firehose connections at once.
     pub max_consumers: usize,
+    /// Firehose connections at once of one address.
+    pub max_consumers_per_address: usize,
     /// Consumers come through a proxy that says who they are.
     pub trust_forwarded_for: bool,
     /// Floor of the next seq.
@@ -252,6 +258,7 @@ const DEFAULT_HOST_ACCOUNTS: u64 = 100;
 const DEFAULT_HOST_EVENTS_PER_SECOND: u32 = 50;
 const DEFAULT_TRUSTED_DOMAIN: &str = "*.host.bsky.network";
 const DEFAULT_MAX_CONSUMERS: usize = 1000;
+const DEFAULT_MAX_CONSUMERS_PER_ADDRESS: usize = 100;
 /// Seqs stay below 2^53 (protocol 5); a floor above this leaves no room to count.
 const INITIAL_SEQ_MAX: u64 = 1 << 52;
 
@@ -286,6 +293,7 @@ impl Settings {
             host_events_per_second: self.host_events_per_second.or(other.host_events_per_second),
             trusted_domains: self.trusted_domains.or(other.trusted_domains),
             max_consumers: self.max_consumers.or(other.max_consumers),
+            max_consumers_per_address: self.max_consumers_per_address.or(other.max_consumers_per_address),
             trust_forwarded_for: self.trust_forwarded_for.or(other.trust_forwarded_for),
             initial_seq: self.initial_seq.or(other.initial_seq),
         }
@@ -330,6 +338,7 @@ impl Settings {
             },
             trusted_domains: self.trusted_domains.unwrap_or_else(|| vec![DEFAULT_TRUSTED_DOMAIN.to_owned()]),
             max_consumers: self.max_consumers.unwrap_or(DEFAULT_MAX_CONSUMERS),
+            max_consumers_per_address: self.max_consumers_per_address.unwrap_or(DEFAULT_MAX_CONSUMERS_PER_ADDRESS),
             trust_forwarded_for: self.trust_forwarded_for.unwrap_or(false),
             initial_seq,
         })

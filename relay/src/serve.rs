@@ -16,7 +16,7 @@ use crate::account::Accounts;
 use crate::config::{Config, Durability};
 use crate::decisions::{self, Decisions};
 use crate::firehose::{self, Firehose};
-use crate::host::{Hosts, HostsContext, RepoStatuses, discovery};
+use crate::host::{Hosts, HostsContext, RepoStatuses, RequestCrawl, discovery};
 use crate::http::{self, App, Tokens};
 use crate::identity::{self, Resolver};
 use crate::log::{self, Log};
@@ -132,6 +132,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         reader.clone(),
         firehose::Limits {
             consumers_max: config.max_consumers,
+            consumers_per_address_max: config.max_consumers_per_address,
             ring_bytes_max: budget.ring as usize,
             trust_forwarded_for: config.trust_forwarded_for,
             replay_turns: budget.replay as usize / firehose::REPLAY_CHUNK_BYTES,
@@ -178,6 +179,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let app = Arc::new(App {
         firehose: Arc::clone(&firehose),
         hosts: Arc::clone(&hosts),
+        request_crawl: RequestCrawl::load(decisions.clone()).await?,
         accounts,
         resolver,
         decisions,

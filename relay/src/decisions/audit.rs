@@ -23,16 +23,24 @@ pub struct AuditRow {
     pub at_ms: i64,
     /// Who.
     pub actor: String,
-    /// What: `add_host`, `set_host_status`, `set_host_limits`, `set_host_validation`, `ban_domain`, `unban_domain`,
-    /// `take_down`, `reverse_takedown`.
+    /// What: `add_host`, `set_host_status`, `set_host_limits`, `set_host_validation`, `disconnect_host`, `ban_domain`,
+    /// `unban_domain`, `take_down`, `reverse_takedown`, `change_setting`, `disconnect_consumer`.
     pub action: String,
-    /// On what: a hostname, a domain or a DID.
+    /// On what: a hostname, a domain, a DID, a setting, the address of a consumer.
     pub subject: String,
     /// How, as people read it.
     pub detail: Option<String>,
 }
 
 impl Decisions {
+    /// Notes what somebody did that leaves nothing else behind.
+    pub async fn note(&self, by: Actor<'_>, action: &str, subject: &str, detail: Option<&str>) -> Result<(), Error> {
+        let mut transaction = self.pool.begin().await?;
+        record(&mut transaction, by, action, subject, detail).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// Up to `limit` rows of the audit, newest first, those before the row `before` only.
     pub async fn audit(&self, before: Option<u64>, limit: u32) -> Result<Vec<AuditRow>, Error> {
         let before = before.map_or(i64::MAX, |before| before.try_into().unwrap_or(i64::MAX));

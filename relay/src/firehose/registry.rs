@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::outgoing::Progress;
 use super::stats::add;
@@ -70,6 +70,8 @@ pub(super) struct Entry {
     events_sent: AtomicU64,
     bytes_sent: AtomicU64,
     replaying: AtomicBool,
+    /// Given a permit to end the connection.
+    cut: Notify,
 }
 
 /// A consumer's place among the connected ones; it is free again when this is dropped.
@@ -120,6 +122,7 @@ impl Registry {
             events_sent: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
             replaying: AtomicBool::new(false),
+            cut: Notify::new(),
         });
         inner.entries.insert(entry.id, Arc::clone(&entry));
         self.count.send_replace(inner.entries.len());
@@ -139,6 +142,13 @@ impl Registry {
 
     pub fn list(&self) -> Vec<ConsumerInfo> {
         self.lock().entries.values().map(|entry| entry.info()).collect()
+    }
+
+    /// Ends a consumer's connection; says who it was, if it is connected.
+    pub fn cut(&self, id: u64) -> Option<ConsumerInfo> {
+        let entry = Arc::clone(self.lock().entries.get(&id)?);
+        entry.cut.notify_one();
+        Some(entry.info())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -173,6 +183,11 @@ impl Entry {
     pub fn note_sent(&self, progress: &Progress) {
         add(&self.events_sent, progress.events);
         add(&self.bytes_sent, progress.bytes as u64);
+    }
+
+    /// Returns when somebody wants the connection to end.
+    pub async fn cut(&self) {
+        self.cut.notified().await;
     }
 
     pub fn info(&self) -> ConsumerInfo {

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::backoff::Backoff;
 use super::rate::Rate;
-use super::{Arrival, Host, HostsContext};
+use super::{Arrival, Host, HostsContext, Standing};
 use crate::decisions::HostStatus;
 use crate::net;
 use crate::protocol::frame::{self, FRAME_BYTES_MAX, Frame, Peek};
@@ -82,15 +82,15 @@ pub(super) async fn run(host: Arc<Host>, context: Arc<HostsContext>) {
         oversize: 0,
     };
     while !*stop.borrow() {
-        let status = standing.borrow_and_update().status;
+        let Standing { status, cuts, .. } = *standing.borrow_and_update();
         let wait = if status == HostStatus::Banned {
             None
         } else {
             let end = tokio::select! {
                 end = connection.stream() => Some(end),
                 _ = stop.changed() => return,
-                // A ban ends the stream; anything else leaves it alone.
-                _ = standing.wait_for(|now| now.status == HostStatus::Banned) => None,
+                // A ban ends the stream, and so does whoever asks for it; anything else leaves it alone.
+                _ = standing.wait_for(|now| now.status == HostStatus::Banned || now.cuts != cuts) => None,
             };
             match end {
                 Some(end) => connection.ended(end).await,
@@ -172,10 +172,8 @@ impl Connection {
             Err(_) => return End::ConnectTimeout,
         };
         self.host.counts.connects.fetch_add(1, Ordering::Relaxed);
-        self.host.connected.store(true, Ordering::Relaxed);
-        let end = self.read(&mut socket).await;
-        self.host.connected.store(false, Ordering::Relaxed);
-        end
+        let _open = Open::new(&self.host);
+        self.read(&mut socket).await
     }
 
     async fn connect(&self) -> Result<WebSocketStream<Box<dyn Transport>>, End> {
@@ -269,6 +267,22 @@ impl Connection {
             self.context.set_status(&self.host, HostStatus::Active).await;
         }
         self.host.set_last_error(None);
+    }
+}
+
+/// A stream that is open, until this is dropped, which a ban does in the middle of reading.
+struct Open(Arc<Host>);
+
+impl Open {
+    fn new(host: &Arc<Host>) -> Open {
+        host.connected.store(true, Ordering::Relaxed);
+        Open(Arc::clone(host))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connected.store(false, Ordering::Relaxed);
     }
 }
 

@@ -12,6 +12,7 @@ mod progress;
 mod rate;
 mod registry;
 mod repo_status;
+mod request_crawl;
 mod tls;
 
 pub use check::CheckError;
@@ -19,6 +20,7 @@ pub use name::{HostName, HostNameError};
 pub use progress::{Arrival, Progress, ProgressRow};
 pub use registry::{AddError, Hosts, HostsContext, Named, accounts_key, id_of_key};
 pub use repo_status::RepoStatuses;
+pub use request_crawl::RequestCrawl;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -40,6 +42,8 @@ pub struct Host {
     pub id: u32,
     /// Its name, as identities and APIs write it.
     pub name: HostName,
+    /// When it was added, in milliseconds since 1970.
+    pub added_at_ms: i64,
     /// Accounts on it whose events are in the log.
     accounts: AtomicU64,
     /// Places of accounts that are taken: those, and the ones whose first event is on its way to the log.
@@ -64,6 +68,8 @@ pub struct Standing {
     pub status: HostStatus,
     /// Raised to make its task connect at once, whatever the back-off says.
     pub wakes: u64,
+    /// Raised to make its task end the stream that is open, and connect again.
+    pub cuts: u64,
 }
 
 /// Counters of one host, since the start of the process.
@@ -92,12 +98,13 @@ impl Host {
         Host {
             id,
             name,
+            added_at_ms: 0,
             accounts: AtomicU64::new(accounts),
             places: AtomicU64::new(accounts),
             held: AtomicU64::new(0),
             limits: RwLock::new(limits),
             validation: RwLock::new(Validation::Enforce),
-            standing: watch::Sender::new(Standing { status, wakes: 0 }),
+            standing: watch::Sender::new(Standing { status, wakes: 0, cuts: 0 }),
             connected: AtomicBool::new(false),
             progress: Mutex::new(progress),
             // What a start has learnt from the log is in no row yet.
@@ -124,6 +131,11 @@ impl Host {
     /// Makes its task connect now, if it is waiting.
     pub fn wake(&self) {
         self.standing.send_modify(|standing| standing.wakes += 1);
+    }
+
+    /// Makes its task end the stream that is open, and connect again.
+    pub fn disconnect(&self) {
+        self.standing.send_modify(|standing| standing.cuts += 1);
     }
 
     /// Follows its standing.

@@ -252,6 +252,13 @@ impl Hosts {
         Ok(())
     }
 
+    /// Ends the stream that is open to a host; its task connects again.
+    pub async fn disconnect(&self, host: &Host, by: Actor<'_>) -> Result<(), decisions::Error> {
+        self.context.decisions.note(by, "disconnect_host", host.name.as_str(), None).await?;
+        host.disconnect();
+        Ok(())
+    }
+
     /// Takes no host of a domain any more, and bans those that are here; says whether the domain was not banned yet.
     pub async fn ban_domain(&self, domain: &str, by: Actor<'_>) -> Result<bool, decisions::Error> {
         let is_new = self.context.decisions.ban_domain(domain, by).await?;
@@ -339,7 +346,8 @@ impl Hosts {
 
     fn host(&self, row: &HostRow, name: HostName, progress: Progress, accounts: u64) -> Host {
         let limits = row.limits.or(self.config.limits_of(name.as_str()));
-        let host = Host::new(row.id, name, limits, row.status, progress, accounts);
+        let mut host = Host::new(row.id, name, limits, row.status, progress, accounts);
+        host.added_at_ms = row.added_at_ms;
         host.set_validation(row.validation.unwrap_or_else(|| self.config.validation_of(host.name.as_str())));
         host.set_last_error(row.last_error.clone());
         host

@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use crate::account::Accounts;
 use crate::decisions::Decisions;
 use crate::firehose::Firehose;
-use crate::host::Hosts;
+use crate::host::{Hosts, RequestCrawl};
 use crate::identity::Resolver;
 use crate::report::Reporter;
 use crate::takedowns::Takedowns;
@@ -33,6 +33,8 @@ pub struct App {
     pub firehose: Arc<Firehose>,
     /// Hosts.
     pub hosts: Arc<Hosts>,
+    /// Whether anyone may name a host.
+    pub request_crawl: RequestCrawl,
     /// Accounts.
     pub accounts: Accounts,
     /// Identities.

@@ -55,6 +55,9 @@ pub(super) struct Crawl {
 }
 
 async fn request_crawl(State(app): State<Arc<App>>, Told(asked): Told<Crawl>) -> Response {
+    if !app.request_crawl.is_enabled() {
+        return answer::error(StatusCode::FORBIDDEN, "Forbidden", "requestCrawl is switched off on this relay");
+    }
     crawl(&app, &asked, Named::ByAnyone).await
 }
 

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::App;
 use super::super::answer::{self, Asked, Told};
 use super::super::auth::Holder;
+use super::done;
+use super::routes::Routes;
 use crate::account::{Account, Local};
 use crate::protocol::did::Did;
 use crate::takedowns;
@@ -20,8 +22,8 @@ use crate::takedowns;
 /// Takedowns in one page, unless fewer are asked for.
 const TAKEDOWNS_PAGE: u32 = 500;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/admin/accounts", get(account))
         .route("/admin/repo/takedowns", get(takedowns))
         .route("/admin/repo/takeDown", post(take_down))
@@ -109,7 +111,7 @@ async fn reverse_takedown(State(app): State<Arc<App>>, holder: Holder, Told(aske
 
 fn decided(app: &App, did: &Did, decided: Result<Account, takedowns::Error>) -> Response {
     match decided {
-        Ok(account) => Json(account_json(app, did, &account)).into_response(),
+        Ok(account) => done(account_json(app, did, &account)),
         Err(error @ takedowns::Error::Stopping) => answer::error(StatusCode::SERVICE_UNAVAILABLE, "Stopping", error),
         Err(failure) => answer::internal(failure),
     }

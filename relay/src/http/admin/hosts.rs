@@ -3,24 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::super::App;
 use super::super::answer::{self, Asked, Told};
 use super::super::auth::Holder;
 use super::super::xrpc::{Crawl, crawl};
+use super::routes::Routes;
+use super::{done, reference};
 use crate::config::Validation;
 use crate::decisions::{Actor, OwnLimits};
 use crate::host::{Host, Named};
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/admin/pds/list", get(list))
         .route("/admin/pds/requestCrawl", post(request_crawl))
         .route("/admin/pds/block", post(block))
@@ -34,9 +37,10 @@ async fn list(State(app): State<Arc<App>>) -> Response {
     Json(hosts.iter().map(|host| host_json(host)).collect::<Vec<Value>>()).into_response()
 }
 
-fn host_json(host: &Host) -> Value {
+/// A host with our names for what is known of it, and with those of the reference relay.
+pub(super) fn host_json(host: &Host) -> Value {
     let limits = host.limits();
-    json!({
+    let mut json = json!({
         "id": host.id,
         "host": host.name.as_str(),
         "status": host.status().as_str(),
@@ -52,7 +56,9 @@ fn host_json(host: &Host) -> Value {
         "dropped": host.counts.dropped.load(Ordering::Relaxed),
         "connects": host.counts.connects.load(Ordering::Relaxed),
         "lastError": host.last_error(),
-    })
+    });
+    reference::put_names(&mut json, host);
+    json
 }
 
 async fn request_crawl(State(app): State<Arc<App>>, holder: Holder, Told(asked): Told<Crawl>) -> Response {
@@ -75,29 +81,61 @@ async fn unblock(State(app): State<Arc<App>>, holder: Holder, Asked(query): Aske
 async fn set_banned(app: &App, host: &str, is_banned: bool, by: Actor<'_>) -> Response {
     let Some(host) = app.hosts.find(host) else { return unknown_host() };
     match app.hosts.set_banned(&host, is_banned, by).await {
-        Ok(()) => Json(host_json(&host)).into_response(),
+        Ok(()) => done(host_json(&host)),
         Err(failure) => answer::internal(failure),
     }
 }
 
-/// New limits of one host. A limit that is left out goes back to the configured one, 0 is none.
+/// New limits of one host: one that is left out stays as it is, null goes back to the configured one, 0 is none.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChangeLimits {
     host: String,
-    #[serde(alias = "repo_limit")]
-    account_limit: Option<u64>,
-    events_per_second: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    account_limit: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "given")]
+    events_per_second: Option<Option<u32>>,
+    /// The reference relay's name for `account_limit`. Null is no change here: a sibling sends it when it has changed
+    /// something else.
+    repo_limit: Option<u64>,
+    /// What the reference relay and its dashboard send besides, and this relay does not have.
+    account_limit_alerts_silenced: Option<IgnoredAny>,
+    per_second: Option<IgnoredAny>,
+    per_hour: Option<IgnoredAny>,
+    per_day: Option<IgnoredAny>,
+}
+
+impl ChangeLimits {
+    fn is_empty(&self) -> bool {
+        let ignored = [&self.account_limit_alerts_silenced, &self.per_second, &self.per_hour, &self.per_day];
+        let is_given = self.account_limit.is_some() || self.repo_limit.is_some() || self.events_per_second.is_some();
+        !is_given && ignored.iter().all(|ignored| ignored.is_none())
+    }
+}
+
+/// Tells what is null from what is not there.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 async fn change_limits(State(app): State<Arc<App>>, holder: Holder, Told(change): Told<ChangeLimits>) -> Response {
     let Some(host) = app.hosts.find(&change.host) else { return unknown_host() };
-    let limits = OwnLimits { accounts: change.account_limit, events_per_second: change.events_per_second };
+    if change.is_empty() {
+        return answer::bad_request("name a limit to change: account_limit (or repo_limit), events_per_second");
+    }
+    let before = match app.decisions.host(host.name.as_str()).await {
+        Ok(row) => row.map(|row| row.limits).unwrap_or_default(),
+        Err(failure) => return answer::internal(failure),
+    };
+    let limits = OwnLimits {
+        accounts: change.account_limit.or(change.repo_limit.map(Some)).unwrap_or(before.accounts),
+        events_per_second: change.events_per_second.unwrap_or(before.events_per_second),
+    };
     match app.hosts.set_limits(&host, limits, holder.actor()).await {
         Ok(let_in) => {
             let mut answer = host_json(&host);
             answer["accountsLetIn"] = let_in.into();
-            Json(answer).into_response()
+            done(answer)
         }
         Err(failure) => answer::internal(failure),
     }
@@ -114,11 +152,11 @@ struct SetValidation {
 async fn set_validation(State(app): State<Arc<App>>, holder: Holder, Told(change): Told<SetValidation>) -> Response {
     let Some(host) = app.hosts.find(&change.host) else { return unknown_host() };
     match app.hosts.set_validation(&host, change.validation, holder.actor()).await {
-        Ok(()) => Json(host_json(&host)).into_response(),
+        Ok(()) => done(host_json(&host)),
         Err(failure) => answer::internal(failure),
     }
 }
 
-fn unknown_host() -> Response {
+pub(super) fn unknown_host() -> Response {
     answer::error(StatusCode::NOT_FOUND, "HostNotFound", "this relay does not know the host")
 }

@@ -80,7 +80,7 @@ pub(super) async fn require_token(
 }
 
 /// The token in the `Authorization` header, however it is written; empty when it is not understood.
-fn offered_token(headers: &HeaderMap) -> Option<Vec<u8>> {
+pub(super) fn offered_token(headers: &HeaderMap) -> Option<Vec<u8>> {
     let value = headers.get(header::AUTHORIZATION)?;
     let understood = || {
         let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
