@@ -64,7 +64,7 @@ async fn the_page_lists_sorts_and_searches_hosts_and_blocks_one() {
 async fn foreign_text_is_shown_as_text() {
     let (world, _, browser) = world_with_page(321, 1).await;
     let _consumer = sim::Consumer::connect_as(HOSTILE, world.relay.public, None).await.unwrap();
-    browser.click("nav a[href='#consumers']").await;
+    browser.click("nav a[href='#/consumers']").await;
     browser
         .until("the consumer is listed", "return document.querySelectorAll('#consumers tbody button').length === 1")
         .await;
@@ -88,12 +88,12 @@ async fn foreign_text_is_shown_as_text() {
 async fn the_page_disconnects_a_consumer_and_shows_who_did_what() {
     let (mut world, _, browser) = world_with_page(322, 1).await;
     let _consumer = world.relay.consumer(None).await;
-    browser.click("nav a[href='#consumers']").await;
+    browser.click("nav a[href='#/consumers']").await;
     browser.until("the consumer is listed", "return document.querySelector('#consumers tbody button') !== null").await;
     browser.click("#consumers tbody button").await;
     let is_gone = async |relay: &sim::Relay| relay.count("/consumers/connected").await == 0;
     world.relay.until("the consumer is gone", is_gone).await;
-    browser.click("nav a[href='#audit']").await;
+    browser.click("nav a[href='#/audit']").await;
     let shown = "return document.querySelector('#audit tbody').textContent.includes('disconnect_consumer')";
     browser.until("the audit shows it", shown).await;
 }

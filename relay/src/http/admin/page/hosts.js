@@ -20,7 +20,7 @@ export function setUp() {
       { label: "Connected", value: (host) => (host.connected ? "yes" : "no") },
       { label: "Lag", value: (host) => host.lagSeconds, text: lag, numeric: true },
       { label: "Accounts", value: (host) => host.accounts, text: (host) => limited(host.accounts, host.accountLimit), numeric: true },
-      { label: "Events/s at most", value: (host) => host.eventsPerSecondLimit, text: (host) => number(host.eventsPerSecondLimit), numeric: true },
+      { label: "Events/s limit", value: (host) => host.eventsPerSecondLimit, text: (host) => number(host.eventsPerSecondLimit), numeric: true },
       { label: "Received", value: (host) => host.received, text: (host) => number(host.received), numeric: true },
       { label: "Dropped", value: (host) => host.dropped, text: (host) => number(host.dropped), numeric: true },
       { label: "Last error", value: (host) => host.lastError, long: true, title: (host) => [host.lastError, ago(host.lastErrorAt)].filter(Boolean).join(", ") },
@@ -121,12 +121,15 @@ function setUpDialog() {
     byId("host").close();
     await refresh();
   };
-  const whole = (text) => (text === "" ? null : Number(text));
+  const setLimits = (limits) => {
+    const done = ({ accountsLetIn }) => `The limits are set${accountsLetIn ? `; ${accountsLetIn} accounts are let in` : ""}.`;
+    change(done, "/admin/pds/changeLimits", { body: { host: name(), ...limits } });
+  };
   onSubmit(byId("host-limits"), (limits) => {
-    const body = { host: name(), account_limit: whole(limits.account_limit), events_per_second: whole(limits.events_per_second) };
-    const done = (host) => (host.accountsLetIn ? `The limits are set; ${host.accountsLetIn} accounts are let in.` : "The limits are set.");
-    change(done, "/admin/pds/changeLimits", { body });
+    const given = Object.entries(limits).filter(([, limit]) => limit !== "");
+    setLimits(Object.fromEntries(given.map(([key, limit]) => [key, Number(limit)])));
   });
+  byId("host-limits-default").addEventListener("click", () => setLimits({ account_limit: null, events_per_second: null }));
   onSubmit(byId("host-validation"), ({ validation }) => {
     change("The policy is set.", "/admin/pds/setValidation", { body: { host: name(), validation: validation || null } });
   });

@@ -59,7 +59,8 @@ function showUse(cell, row) {
 }
 
 const views = { hosts, accounts, consumers, domains, state, audit };
-const current = () => (location.hash.slice(1) in views ? location.hash.slice(1) : "hosts");
+/** The name in `#/name`; not an element's id, to which the browser would scroll. */
+const current = () => Object.keys(views).find((name) => location.hash === `#/${name}`) ?? "hosts";
 
 function showStatus(status) {
   const ready = byId("ready");
@@ -102,7 +103,7 @@ function showView() {
   const view = current();
   for (const name of Object.keys(views)) {
     byId(name).hidden = name !== view;
-    const link = document.querySelector(`nav a[href="#${name}"]`);
+    const link = document.querySelector(`nav a[href="#/${name}"]`);
     if (name === view) link.ariaCurrent = "page";
     else link.removeAttribute("aria-current");
   }

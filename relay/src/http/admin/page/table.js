@@ -103,7 +103,7 @@ export class Table {
     this.#next.disabled = this.#page === last;
     this.#previous.hidden = this.#next.hidden = last === 0;
     const all = rows.length === this.#rows.length ? `${rows.length}` : `${rows.length} of ${this.#rows.length}`;
-    this.#count.textContent = last === 0 ? all : `${start + 1}–${start + shown.length} of ${all}`;
+    this.#count.textContent = last === 0 ? `${all} ${rows.length === 1 ? "row" : "rows"}` : `${start + 1}–${start + shown.length} of ${all}`;
   }
 
   /** Puts lines in place without touching those that are there already: an element that is moved loses the focus. */
