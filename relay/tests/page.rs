@@ -97,3 +97,28 @@ async fn the_page_disconnects_a_consumer_and_shows_who_did_what() {
     let shown = "return document.querySelector('#audit tbody').textContent.includes('disconnect_consumer')";
     browser.until("the audit shows it", shown).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_looks_up_an_account_and_takes_it_down() {
+    let (mut world, hosts, browser) = world_with_page(323, 1).await;
+    let mut account = world.account(&hosts[0]);
+    let mut consumer = world.relay.consumer(None).await;
+    hosts[0].emit(account.post());
+    consumer.events(1).await;
+    let did = account.did.to_string();
+    browser.click("nav a[href='#/accounts']").await;
+    browser.type_into("#accounts-find input", &did).await;
+    browser.click("#accounts-find button").await;
+    let host = format!("return document.querySelector('#account').textContent.includes('{}')", hosts[0].name());
+    browser.until("the account and its host are shown", &host).await;
+
+    browser.click("#account-actions button").await;
+    browser.click("#question-yes").await;
+    let path = format!("/admin/accounts?did={did}");
+    let is_down = async |relay: &sim::Relay| relay.get_admin(&path).await.json["takenDown"] == true;
+    world.relay.until("the account is taken down", is_down).await;
+    let shown = format!("return document.querySelector('#takedowns-table tbody').textContent.includes('{did}')");
+    browser.until("it is among those that are taken down", &shown).await;
+    let reverse = "return document.querySelector('#account-actions').textContent === 'Reverse the takedown'";
+    browser.until("it can be let back", reverse).await;
+}
