@@ -99,11 +99,6 @@ impl Browser {
         }
     }
 
-    pub async fn picture(&self) -> String {
-        let picture = self.send(Method::GET, "/screenshot", None).await.expect("a picture");
-        picture.as_str().expect("base64").to_owned()
-    }
-
     async fn element(&self, selector: &str) -> String {
         let found = self.post("/element", json!({ "using": "css selector", "value": selector })).await;
         found[ELEMENT].as_str().expect("an element").to_owned()
