@@ -93,6 +93,23 @@ pub struct Settings {
     #[serde(alias = "trusted-domain")]
     pub trusted_domains: Option<Vec<String>>,
 
+    /// New hosts that are taken by requestCrawl within a day; 0 is no limit [default: 50]
+    #[arg(long, env = "RELAY_NEW_HOSTS_PER_DAY", value_name = "N")]
+    pub new_hosts_per_day: Option<u64>,
+
+    /// How often the bootstrap relays are asked for hosts, like 1h [default: 1h]
+    #[arg(long, env = "RELAY_DISCOVERY_INTERVAL", value_name = "DURATION")]
+    pub discovery_interval: Option<Span>,
+
+    /// Relay that is told of requestCrawl, bans, limits and takedowns, like https://relay2.example.com; repeatable
+    #[arg(long = "sibling-relay", env = "RELAY_SIBLING_RELAYS", value_name = "URL", value_delimiter = ',')]
+    #[serde(alias = "sibling-relay")]
+    pub sibling_relays: Option<Vec<String>>,
+
+    /// Admin token of the sibling relays [default: what the request to this relay came with]
+    #[arg(long, env = "RELAY_SIBLING_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub sibling_token: Option<String>,
+
     /// Firehose connections served at once [default: 1000]
     #[arg(long, env = "RELAY_MAX_CONSUMERS", value_name = "N")]
     pub max_consumers: Option<usize>,
@@ -202,6 +219,14 @@ pub struct Config {
     pub host_limits: HostLimits,
     /// Patterns of hosts without limits.
     pub trusted_domains: Vec<String>,
+    /// New hosts that anyone may name within a day.
+    pub new_hosts_per_day: Option<u64>,
+    /// Time between two questions to the bootstrap relays.
+    pub discovery_interval: Duration,
+    /// Relays that are told what is decided here.
+    pub sibling_relays: Vec<String>,
+    /// Their admin token, where it is not that of this relay.
+    pub sibling_token: Option<String>,
     /// Firehose connections at once.
     pub max_consumers: usize,
     /// Firehose connections at once of one address.
@@ -257,6 +282,10 @@ const DEFAULT_REPLAY_WINDOW: Duration = Duration::from_secs(72 * 3600);
 const DEFAULT_HOST_ACCOUNTS: u64 = 100;
 const DEFAULT_HOST_EVENTS_PER_SECOND: u32 = 50;
 const DEFAULT_TRUSTED_DOMAIN: &str = "*.host.bsky.network";
+const DEFAULT_NEW_HOSTS_PER_DAY: u64 = 50;
+const DEFAULT_DISCOVERY_INTERVAL: Duration = Duration::from_secs(3600);
+/// Bootstrap relays belong to others: a question is some pages of a list that hardly changes.
+const DISCOVERY_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const DEFAULT_MAX_CONSUMERS: usize = 1000;
 const DEFAULT_MAX_CONSUMERS_PER_ADDRESS: usize = 100;
 /// Seqs stay below 2^53 (protocol 5); a floor above this leaves no room to count.
@@ -292,6 +321,10 @@ impl Settings {
             host_account_limit: self.host_account_limit.or(other.host_account_limit),
             host_events_per_second: self.host_events_per_second.or(other.host_events_per_second),
             trusted_domains: self.trusted_domains.or(other.trusted_domains),
+            new_hosts_per_day: self.new_hosts_per_day.or(other.new_hosts_per_day),
+            discovery_interval: self.discovery_interval.or(other.discovery_interval),
+            sibling_relays: self.sibling_relays.or(other.sibling_relays),
+            sibling_token: self.sibling_token.or(other.sibling_token),
             max_consumers: self.max_consumers.or(other.max_consumers),
             max_consumers_per_address: self.max_consumers_per_address.or(other.max_consumers_per_address),
             trust_forwarded_for: self.trust_forwarded_for.or(other.trust_forwarded_for),
@@ -306,6 +339,8 @@ impl Settings {
         let plc_url = check_url("plc-url", self.plc_url.unwrap_or_else(|| DEFAULT_PLC_URL.to_owned()))?;
         let bootstrap_relays = self.bootstrap_relays.unwrap_or_default();
         let bootstrap_relays = bootstrap_relays.into_iter().map(|url| check_url("bootstrap-relays", url));
+        let sibling_relays = self.sibling_relays.unwrap_or_default();
+        let sibling_relays = sibling_relays.into_iter().map(|url| check_url("sibling-relays", url));
         let initial_seq = self.initial_seq.unwrap_or(1);
         if !(1..=INITIAL_SEQ_MAX).contains(&initial_seq) {
             return Err(ConfigError::Value {
@@ -337,6 +372,13 @@ impl Settings {
                 events_per_second: limit(self.host_events_per_second.unwrap_or(DEFAULT_HOST_EVENTS_PER_SECOND)),
             },
             trusted_domains: self.trusted_domains.unwrap_or_else(|| vec![DEFAULT_TRUSTED_DOMAIN.to_owned()]),
+            new_hosts_per_day: limit(self.new_hosts_per_day.unwrap_or(DEFAULT_NEW_HOSTS_PER_DAY)),
+            discovery_interval: self
+                .discovery_interval
+                .map_or(DEFAULT_DISCOVERY_INTERVAL, |span| span.0)
+                .max(DISCOVERY_INTERVAL_MIN),
+            sibling_relays: sibling_relays.collect::<Result<_, _>>()?,
+            sibling_token: self.sibling_token.filter(|token| !token.is_empty()),
             max_consumers: self.max_consumers.unwrap_or(DEFAULT_MAX_CONSUMERS),
             max_consumers_per_address: self.max_consumers_per_address.unwrap_or(DEFAULT_MAX_CONSUMERS_PER_ADDRESS),
             trust_forwarded_for: self.trust_forwarded_for.unwrap_or(false),
@@ -346,9 +388,14 @@ impl Settings {
 }
 
 impl Config {
+    /// Whether a trusted pattern matches a host.
+    pub fn is_trusted(&self, hostname: &str) -> bool {
+        self.trusted_domains.iter().any(|pattern| matches_domain(pattern, hostname))
+    }
+
     /// The limits of a host by name: none when a trusted pattern matches.
     pub fn limits_of(&self, hostname: &str) -> HostLimits {
-        if self.trusted_domains.iter().any(|pattern| matches_domain(pattern, hostname)) {
+        if self.is_trusted(hostname) {
             HostLimits { accounts: None, events_per_second: None }
         } else {
             self.host_limits

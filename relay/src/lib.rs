@@ -21,6 +21,7 @@ pub mod recover;
 pub mod report;
 pub mod sequencer;
 pub mod serve;
+pub mod siblings;
 pub mod status;
 pub mod store;
 pub mod takedowns;

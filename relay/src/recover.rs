@@ -48,6 +48,7 @@ pub enum RecoverError {
 pub fn recover(store: &Store, accounts: &Accounts, log: &Reader) -> Result<Recovered, RecoverError> {
     let applied = store.applied()?;
     let mut recovered = Recovered { accounts: stored_counts(store)?, ..Recovered::default() };
+    let floors = floors(store)?;
     let mut passed_since: HashMap<u32, Vec<u64>> = HashMap::new();
     let mut cursor = log.cursor(applied.accounts.min(applied.hosts));
     let mut events = Vec::new();
@@ -59,7 +60,9 @@ pub fn recover(store: &Store, accounts: &Accounts, log: &Reader) -> Result<Recov
         }
         for events in events.chunks(BATCH_EVENTS) {
             for event in events.iter().filter(|event| event.header.seq > applied.hosts) {
-                if let Cause::Host(seq) = Cause::of_upstream_seq(event.header.upstream_seq) {
+                let floor = floors.get(&event.header.host);
+                let is_after_reset = floor.is_none_or(|floor| event.header.seq > *floor);
+                if let (true, Cause::Host(seq)) = (is_after_reset, Cause::of_upstream_seq(event.header.upstream_seq)) {
                     passed_since.entry(event.header.host).or_default().push(seq);
                 }
             }
@@ -81,15 +84,26 @@ pub fn recover(store: &Store, accounts: &Accounts, log: &Reader) -> Result<Recov
     Ok(recovered)
 }
 
+/// Accounts of each host.
 fn stored_counts(store: &Store) -> Result<HashMap<u32, u64>, StoreError> {
-    let mut counts = HashMap::new();
-    for row in store.iterate(Column::Host, IteratorMode::From(b"a", rocksdb::Direction::Forward)) {
+    stored_numbers(store, b'a')
+}
+
+/// For each host whose cursor was reset, up to which seq of the log its events say nothing of its progress.
+fn floors(store: &Store) -> Result<HashMap<u32, u64>, StoreError> {
+    stored_numbers(store, b'r')
+}
+
+/// The rows of one kind that hold a number for each host.
+fn stored_numbers(store: &Store, kind: u8) -> Result<HashMap<u32, u64>, StoreError> {
+    let mut numbers = HashMap::new();
+    for row in store.iterate(Column::Host, IteratorMode::From(&[kind], rocksdb::Direction::Forward)) {
         let (key, value) = row?;
-        if let (Some(id), Ok(count)) = (host::id_of_key(b'a', &key), value.as_ref().try_into()) {
-            counts.insert(id, u64::from_be_bytes(count));
+        if let (Some(id), Ok(number)) = (host::id_of_key(kind, &key), value.as_ref().try_into()) {
+            numbers.insert(id, u64::from_be_bytes(number));
         }
     }
-    Ok(counts)
+    Ok(numbers)
 }
 
 /// Makes the rows of some events again, in the order of the log.

@@ -16,7 +16,7 @@ use crate::account::Accounts;
 use crate::config::{Config, Durability};
 use crate::decisions::{self, Decisions};
 use crate::firehose::{self, Firehose};
-use crate::host::{Hosts, HostsContext, RepoStatuses, RequestCrawl, discovery};
+use crate::host::{self, Hosts, HostsContext, RepoStatuses, RequestCrawl, discovery};
 use crate::http::{self, App, Tokens};
 use crate::identity::{self, Resolver};
 use crate::log::{self, Log};
@@ -25,6 +25,7 @@ use crate::net;
 use crate::recover::{self, recover};
 use crate::report::{self, Reporter};
 use crate::sequencer::{self, Sequencer};
+use crate::siblings::Siblings;
 use crate::store::{self, Sizes, Store};
 use crate::takedowns::{self, Takedowns};
 use crate::verify;
@@ -125,7 +126,14 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
 
     let (stop_hosts, stopping) = watch::channel(false);
-    let context = HostsContext::new(&config, intake.clone(), stopping.clone(), decisions.clone(), store.clone())?;
+    let host_parts = host::Parts {
+        intake: intake.clone(),
+        stop: stopping.clone(),
+        decisions: decisions.clone(),
+        store: store.clone(),
+        log: reader.clone(),
+    };
+    let context = HostsContext::new(&config, host_parts)?;
     let hosts = Hosts::new(context, config.clone(), rows, recovered.progress, &recovered.accounts, &recovered.held);
     let hosts = Arc::new(hosts);
     let firehose = Firehose::new(
@@ -165,6 +173,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     };
     takedowns.restore().await?;
 
+    let http_client = net::trusting_client()?;
+    let siblings = Arc::new(Siblings::start(&config, &http_client));
     let reporter = Arc::new(Reporter::new(report::Parts {
         intake: intake.clone(),
         sequencer: sequencer_stats,
@@ -173,6 +183,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         hosts: Arc::clone(&hosts),
         firehose: Arc::clone(&firehose),
         resolver: Arc::clone(&resolver),
+        siblings: Arc::clone(&siblings),
         budget,
         replay_window: config.replay_window,
     }));
@@ -184,6 +195,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         resolver,
         decisions,
         reporter: Arc::clone(&reporter),
+        siblings,
         tokens: Tokens::new(config.admin_token.as_deref(), config.admin_token_file.clone()),
         takedowns,
     });
@@ -195,7 +207,6 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     tracing::info!(listen = %config.listen, admin = %config.admin_listen, "serving");
 
     hosts.connect_all();
-    let http_client = net::trusting_client()?;
     let discovery = tokio::spawn(discovery::run(Arc::clone(&hosts), config.clone(), http_client, stopping));
     let rate = tokio::spawn({
         let reporter = Arc::clone(&reporter);

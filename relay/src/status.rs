@@ -66,6 +66,7 @@ pub struct Events {
 
 /// Hosts by status.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HostCounts {
     /// All.
     pub total: u64,
@@ -81,6 +82,29 @@ pub struct HostCounts {
     pub throttled: u64,
     /// Banned here.
     pub banned: u64,
+    /// Hosts whose stream is more than a minute behind.
+    pub catching_up: u64,
+    /// How far the stream is behind that is furthest.
+    pub largest_lag_seconds: u64,
+    /// The hosts that failed last and are not well again, at most five.
+    pub troubled: Vec<HostTrouble>,
+}
+
+/// A host that cannot be read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostTrouble {
+    /// Its name.
+    pub host: String,
+    /// Its status.
+    pub status: String,
+    /// What went wrong.
+    pub error: String,
+    /// When (RFC 3339).
+    pub at: String,
+    /// When it is tried again (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try_at: Option<String>,
 }
 
 /// The log on disk.
@@ -138,7 +162,22 @@ mod tests {
                 per_second: 12.5,
                 dropped_by_reason: BTreeMap::from([("signature".to_owned(), 3)]),
             },
-            hosts: HostCounts { total: 2, connected: 2, active: 2, ..HostCounts::default() },
+            hosts: HostCounts {
+                total: 3,
+                connected: 2,
+                active: 2,
+                offline: 1,
+                catching_up: 1,
+                largest_lag_seconds: 75,
+                troubled: vec![HostTrouble {
+                    host: "pds.example.com".to_owned(),
+                    status: "offline".to_owned(),
+                    error: "connection refused".to_owned(),
+                    at: "2026-11-24T10:00:00Z".to_owned(),
+                    next_try_at: Some("2026-11-24T11:00:00Z".to_owned()),
+                }],
+                ..HostCounts::default()
+            },
             accounts: 3,
             log: LogState {
                 segments: 1,

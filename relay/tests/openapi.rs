@@ -123,6 +123,8 @@ async fn every_answer_is_as_the_document_describes_it() {
         ("/admin/pds/setValidation", String::new(), json!({ "host": name, "validation": "observe" })),
         ("/admin/repo/takeDown", String::new(), json!({ "did": did })),
         ("/admin/repo/reverseTakedown", String::new(), json!({ "did": did })),
+        ("/admin/pds/resetCursor", format!("?host={name}"), Value::Null),
+        ("/admin/subs/setPerDayLimit", "?limit=50".to_owned(), Value::Null),
         ("/admin/subs/killUpstream", format!("?host={name}&block=false"), Value::Null),
         ("/admin/pds/block", format!("?host={another}"), Value::Null),
         ("/admin/pds/unblock", format!("?host={another}"), Value::Null),

@@ -18,7 +18,7 @@ fn the_recorded_document_is_understood() {
         draining: false,
         seq: Seq { last: 123 },
         events: Events { per_second: 12.5 },
-        hosts: Hosts { total: 2, connected: 2 },
+        hosts: Hosts { total: 3, connected: 2 },
         consumers: Consumers { connected: 1 },
         memory: Memory { limit_bytes: Some(536_870_912), working_set_bytes: 73_400_320 },
     };

@@ -50,6 +50,10 @@ fn every_setting_can_be_written_in_the_file() {
         host-account-limit = 0
         host-events-per-second = 7
         trusted-domains = ["*.example.com"]
+        new-hosts-per-day = 0
+        discovery-interval = "2h"
+        sibling-relays = ["https://relay2.example.com/"]
+        sibling-token = "of the sibling"
         max-consumers = 5
         trust-forwarded-for = true
         initial-seq = 1000
@@ -60,6 +64,9 @@ fn every_setting_can_be_written_in_the_file() {
     assert_eq!(config.replay_max_bytes, Some(150 << 30));
     assert_eq!(config.memory_limit, Some(1 << 30));
     assert_eq!(config.host_limits, HostLimits { accounts: None, events_per_second: Some(7) }, "0 is no limit");
+    assert_eq!(config.new_hosts_per_day, None, "0 is no limit");
+    assert_eq!(config.discovery_interval, Duration::from_secs(7200));
+    assert_eq!(config.sibling_relays, ["https://relay2.example.com"]);
     assert_eq!((config.validation, config.durability), (Validation::Observe, Durability::Os));
 }
 
@@ -72,6 +79,7 @@ fn what_cannot_be_used_is_refused_with_the_key_that_is_wrong() {
         ("replay-window = \"soon\"", "\"soon\" is not a duration; write 72h, 90m or 3d"),
         ("memory-limit = \"2 apples\"", "is not a size"),
         ("plc-url = \"plc.directory\"", "plc-url: \"plc.directory\" is not an http:// or https:// URL"),
+        ("sibling-relays = [\"relay2\"]", "sibling-relays: \"relay2\" is not an http:// or https:// URL"),
         ("initial-seq = 0", "initial-seq: 0 is not between 1"),
         ("admin-token-file = \"/nonexistent\"", "admin-token-file: cannot read /nonexistent"),
     ];

@@ -23,8 +23,8 @@ pub struct AuditRow {
     pub at_ms: i64,
     /// Who.
     pub actor: String,
-    /// What: `add_host`, `set_host_status`, `set_host_limits`, `set_host_validation`, `disconnect_host`, `ban_domain`,
-    /// `unban_domain`, `take_down`, `reverse_takedown`, `change_setting`, `disconnect_consumer`.
+    /// What: `add_host`, `set_host_status`, `set_host_limits`, `set_host_validation`, `disconnect_host`, `reset_cursor`,
+    /// `ban_domain`, `unban_domain`, `take_down`, `reverse_takedown`, `change_setting`, `disconnect_consumer`.
     pub action: String,
     /// On what: a hostname, a domain, a DID, a setting, the address of a consumer.
     pub subject: String,

@@ -1,7 +1,9 @@
 //! The hosts that the relay reads from: who they are, their status, their limits, their failures.
 
-use sqlx::Row;
+use std::time::Duration;
+
 use sqlx::any::AnyRow;
+use sqlx::{Any, Executor, Row};
 
 use super::audit::{self, Actor};
 use super::{Decisions, Error, Id, get, get_number, get_optional_number, next_id, now_ms};
@@ -9,6 +11,8 @@ use crate::config::{HostLimits, Validation};
 
 /// Longest error text that is kept of a host, in characters.
 const ERROR_CHARS_MAX: usize = 300;
+/// New hosts are limited within any time of this length.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Status of a host, as `listHosts` tells it (protocol 33).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +89,24 @@ impl OwnLimits {
     }
 }
 
+/// The last day has brought as many new hosts as a day may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{per_day} new hosts have come within a day")]
+pub struct DayIsFull {
+    /// How many it may bring.
+    pub per_day: u64,
+    /// When the first of them is a day old.
+    pub retry_after: Duration,
+}
+
+/// A host to be added.
+struct NewHost<'a> {
+    hostname: &'a str,
+    is_insecure: bool,
+    /// Present when it counts among the new ones of its day: how many that may bring.
+    counts: Option<Option<u64>>,
+}
+
 impl Decisions {
     /// All hosts, oldest first.
     pub async fn hosts(&self) -> Result<Vec<HostRow>, Error> {
@@ -100,19 +122,46 @@ impl Decisions {
 
     /// Adds a host, idle at first; one that is there already stays as it is.
     pub async fn add_host(&self, hostname: &str, is_insecure: bool, by: Actor<'_>) -> Result<HostRow, Error> {
+        self.add(NewHost { hostname, is_insecure, counts: None }, by).await
+    }
+
+    /// The same for a host that anyone has named, of which a day may bring `per_day`.
+    pub async fn add_host_of_the_day(
+        &self,
+        hostname: &str,
+        is_insecure: bool,
+        per_day: Option<u64>,
+    ) -> Result<HostRow, Error> {
+        self.add(NewHost { hostname, is_insecure, counts: Some(per_day) }, Actor::Relay).await
+    }
+
+    /// Whether the last day has brought as many hosts as it may.
+    pub async fn check_day(&self, per_day: Option<u64>) -> Result<(), Error> {
+        check_day(&self.pool, per_day).await
+    }
+
+    async fn add(
+        &self,
+        NewHost { hostname, is_insecure, counts }: NewHost<'_>,
+        by: Actor<'_>,
+    ) -> Result<HostRow, Error> {
         if let Some(host) = self.host(hostname).await? {
             return Ok(host);
         }
         let mut transaction = self.pool.begin().await?;
         let id = next_id(&mut transaction, Id::Host).await?;
-        let insert = "INSERT INTO hosts (id, hostname, insecure, status, added_at_ms, failures) \
-                      VALUES ($1, $2, $3, $4, $5, 0) ON CONFLICT (hostname) DO NOTHING";
+        if let Some(per_day) = counts {
+            check_day(&mut *transaction, per_day).await?;
+        }
+        let insert = "INSERT INTO hosts (id, hostname, insecure, status, added_at_ms, failures, counted) \
+                      VALUES ($1, $2, $3, $4, $5, 0, $6) ON CONFLICT (hostname) DO NOTHING";
         let inserted = sqlx::query(insert)
             .bind(id)
             .bind(hostname)
             .bind(i64::from(is_insecure))
             .bind(HostStatus::Idle.as_str())
             .bind(now_ms())
+            .bind(i64::from(counts.is_some()))
             .execute(&mut *transaction)
             .await?;
         let is_new = inserted.rows_affected() == 1;
@@ -196,6 +245,23 @@ impl Decisions {
         sqlx::query(update).bind(i64::from(id)).bind(error).bind(now_ms()).execute(&self.pool).await?;
         Ok(())
     }
+}
+
+async fn check_day(executor: impl Executor<'_, Database = Any>, per_day: Option<u64>) -> Result<(), Error> {
+    let Some(per_day) = per_day else { return Ok(()) };
+    let select = "SELECT COUNT(*) AS hosts, MIN(added_at_ms) AS first_ms FROM hosts \
+                  WHERE counted = 1 AND added_at_ms > $1";
+    let day_ms = i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX);
+    let since_ms = now_ms().saturating_sub(day_ms);
+    let row = sqlx::query(select).bind(since_ms).fetch_one(executor).await?;
+    if get_number::<u64>(&row, "hosts", "hosts")? < per_day {
+        return Ok(());
+    }
+    let first_ms: Option<i64> = get(&row, "first_ms")?;
+    let left_ms = first_ms.map_or(day_ms, |first_ms| first_ms.saturating_sub(since_ms));
+    // Rounded up to the seconds that clients are told.
+    let retry_after = Duration::from_secs(u64::try_from(left_ms).unwrap_or(0) / 1000 + 1);
+    Err(DayIsFull { per_day, retry_after }.into())
 }
 
 fn read(row: &AnyRow) -> Result<HostRow, Error> {

@@ -13,7 +13,7 @@ mod takedowns;
 mod tests;
 
 pub use audit::{Actor, AuditRow};
-pub use hosts::{HostRow, HostStatus, OwnLimits};
+pub use hosts::{DayIsFull, HostRow, HostStatus, OwnLimits};
 pub use open::OpenError;
 pub use settings::Setting;
 
@@ -51,6 +51,9 @@ pub enum Error {
     /// Not a domain.
     #[error("{0:?} is not a domain; write one like example.com")]
     Domain(String),
+    /// No more new hosts today.
+    #[error(transparent)]
+    DayIsFull(#[from] DayIsFull),
 }
 
 /// What an id is given to.

@@ -22,7 +22,9 @@ macro_rules! cases {
 cases![
     a_host_keeps_its_first_id,
     hosts_added_at_the_same_time_are_one,
+    a_day_brings_so_many_new_hosts,
     the_relay_does_not_lift_a_ban,
+    what_leaves_nothing_else_behind_is_noted,
     limits_are_kept_and_given_up,
     failures_count_until_the_host_is_active,
     a_banned_domain_covers_what_is_below_it,
@@ -85,6 +87,48 @@ async fn hosts_added_at_the_same_time_are_one(decisions: Decisions) {
     assert_eq!(decisions.audit(None, 10).await.unwrap().len(), 1, "only one of them added it");
     let next = decisions.add_host("other.example.com", false, ADMIN).await.unwrap();
     assert_eq!(next.id, 2, "the others gave their ids back");
+}
+
+async fn a_day_brings_so_many_new_hosts(decisions: Decisions) {
+    let add = async |name: &str, per_day| decisions.add_host_of_the_day(name, false, per_day).await;
+    // Those that somebody in charge has named do not count.
+    for number in 0..5 {
+        decisions.add_host(&format!("listed{number}.example.com"), false, Actor::Relay).await.unwrap();
+    }
+    add("a.example.com", Some(2)).await.unwrap();
+    decisions.check_day(Some(2)).await.unwrap();
+    add("b.example.com", Some(2)).await.unwrap();
+    for refused in [decisions.check_day(Some(2)).await, add("c.example.com", Some(2)).await.map(drop)] {
+        let Err(Error::DayIsFull(DayIsFull { per_day: 2, retry_after })) = refused else { panic!("{refused:?}") };
+        assert!((86_390..=86_401).contains(&retry_after.as_secs()), "{retry_after:?}");
+    }
+    assert_eq!(decisions.host("c.example.com").await.unwrap(), None, "no row");
+    add("a.example.com", Some(2)).await.expect("one that is there already is no new one");
+    add("d.example.com", None).await.expect("without a limit");
+    add("e.example.com", Some(4)).await.expect("with a higher one, of which three are used");
+
+    // A day later.
+    sqlx::query("UPDATE hosts SET added_at_ms = added_at_ms - 86400000").execute(&decisions.pool).await.unwrap();
+    let next = add("f.example.com", Some(1)).await.unwrap();
+    assert_eq!(next.id, 10, "the one that was refused gave its id back");
+    let at_once = (0..4).map(|number| {
+        let decisions = decisions.clone();
+        tokio::spawn(async move {
+            decisions.add_host_of_the_day(&format!("g{number}.example.com"), false, Some(3)).await.is_ok()
+        })
+    });
+    let mut taken = 0;
+    for task in at_once.collect::<Vec<_>>() {
+        taken += u32::from(task.await.unwrap());
+    }
+    assert_eq!(taken, 2, "also of those that come at the same time");
+}
+
+async fn what_leaves_nothing_else_behind_is_noted(decisions: Decisions) {
+    decisions.note(ADMIN, "reset_cursor", "pds.example.com", Some("it was 17")).await.unwrap();
+    let row = &decisions.audit(None, 1).await.unwrap()[0];
+    let shown = (row.action.as_str(), row.subject.as_str(), row.detail.as_deref());
+    assert_eq!(shown, ("reset_cursor", "pds.example.com", Some("it was 17")));
 }
 
 async fn the_relay_does_not_lift_a_ban(decisions: Decisions) {

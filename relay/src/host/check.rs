@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, SERVER};
 use serde::Deserialize;
 
 use super::HostName;
@@ -36,14 +37,19 @@ struct Description {
     did: String,
 }
 
+/// Whether whoever answers with these headers calls itself a relay. A relay that reads from a relay makes loops
+/// (protocol 13).
+pub(super) fn is_relay(headers: &HeaderMap) -> bool {
+    headers.get_all(SERVER).iter().any(|server| server.to_str().is_ok_and(|server| server.contains("atproto-relay")))
+}
+
 /// Asks the host to describe itself.
 pub(super) async fn check(name: &HostName, http: &reqwest::Client) -> Result<(), CheckError> {
     let unreachable = |reason: String| CheckError::Unreachable { host: name.to_string(), reason };
     let url = name.url("http", "/xrpc/com.atproto.server.describeServer");
     let response = http.get(url).timeout(DESCRIBE_TIME_MAX).send().await;
     let response = response.map_err(|error| unreachable(error.without_url().to_string()))?;
-    let server = response.headers().get("server").and_then(|server| server.to_str().ok());
-    if server.is_some_and(|server| server.contains("atproto-relay")) {
+    if is_relay(response.headers()) {
         return Err(CheckError::Relay(name.to_string()));
     }
     if !response.status().is_success() {

@@ -1,25 +1,36 @@
 //! The hosts: every PDS that the relay reads from.
 //!
-//! [`Hosts`] knows them all and starts one task for each ([`connection`]); a [`Host`] is what that task, the verifying
-//! shards, the sequencer and the APIs share of one of them. Nothing here looks into an event beyond its routing fields.
+//! [`Hosts`] knows them all and starts one task for each ([`task`]), which decides when to connect ([`dial`]) and reads
+//! ([`stream`]); a [`Host`] is what that task, the verifying shards, the sequencer and the APIs share of one of them.
+//! Nothing here looks into an event beyond its routing fields.
 
+mod add;
 mod backoff;
 mod check;
-mod connection;
+mod context;
+mod dial;
 pub mod discovery;
 mod name;
 mod progress;
+mod pulse;
 mod rate;
 mod registry;
 mod repo_status;
+mod report;
 mod request_crawl;
+mod stream;
+mod task;
 mod tls;
 
+pub use add::{AddError, Named};
 pub use check::CheckError;
+pub use context::{HostsContext, Parts};
 pub use name::{HostName, HostNameError};
 pub use progress::{Arrival, Progress, ProgressRow};
-pub use registry::{AddError, Hosts, HostsContext, Named, accounts_key, id_of_key};
+pub use pulse::Pulse;
+pub use registry::{Hosts, LimitsError, accounts_key, floor_key, id_of_key};
 pub use repo_status::RepoStatuses;
+pub use report::{HostReport, Lags};
 pub use request_crawl::RequestCrawl;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,12 +64,22 @@ pub struct Host {
     limits: RwLock<HostLimits>,
     validation: RwLock<Validation>,
     standing: watch::Sender<Standing>,
-    connected: AtomicBool,
     progress: Mutex<Progress>,
     progress_changed: AtomicBool,
-    last_error: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
+    /// How its stream is.
+    pub pulse: Pulse,
     /// What happened to its events.
     pub counts: HostCounts,
+}
+
+/// The last failure of a host. It stays to be seen when the host is well again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What went wrong.
+    pub error: String,
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 /// What people and the host's own behaviour have made of it.
@@ -66,10 +87,20 @@ pub struct Host {
 pub struct Standing {
     /// Its status in `listHosts`.
     pub status: HostStatus,
-    /// Raised to make its task connect at once, whatever the back-off says.
+    /// Raised to make its task connect soon, whatever the back-off says.
     pub wakes: u64,
     /// Raised to make its task end the stream that is open, and connect again.
     pub cuts: u64,
+    /// Raised to make its task forget the cursor and begin again from the host's live stream.
+    pub resets: u64,
+}
+
+impl Standing {
+    /// Whether what the task does under an earlier standing has to end at once.
+    fn ends(&self, earlier: &Standing) -> bool {
+        let is_banned = |standing: &Standing| standing.status == HostStatus::Banned;
+        is_banned(self) != is_banned(earlier) || self.resets != earlier.resets || self.cuts != earlier.cuts
+    }
 }
 
 /// Counters of one host, since the start of the process.
@@ -104,12 +135,12 @@ impl Host {
             held: AtomicU64::new(0),
             limits: RwLock::new(limits),
             validation: RwLock::new(Validation::Enforce),
-            standing: watch::Sender::new(Standing { status, wakes: 0, cuts: 0 }),
-            connected: AtomicBool::new(false),
+            standing: watch::Sender::new(Standing { status, wakes: 0, cuts: 0, resets: 0 }),
             progress: Mutex::new(progress),
             // What a start has learnt from the log is in no row yet.
             progress_changed: AtomicBool::new(true),
-            last_error: Mutex::new(None),
+            trouble: Mutex::new(None),
+            pulse: Pulse::default(),
             counts: HostCounts::default(),
         }
     }
@@ -128,7 +159,7 @@ impl Host {
         });
     }
 
-    /// Makes its task connect now, if it is waiting.
+    /// Makes its task connect soon, if it is waiting.
     pub fn wake(&self) {
         self.standing.send_modify(|standing| standing.wakes += 1);
     }
@@ -138,6 +169,11 @@ impl Host {
         self.standing.send_modify(|standing| standing.cuts += 1);
     }
 
+    /// Makes its task forget how far it has read, and read what the host sends from now on.
+    fn ask_reset(&self) {
+        self.standing.send_modify(|standing| standing.resets += 1);
+    }
+
     /// Follows its standing.
     pub fn watch(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
@@ -145,7 +181,7 @@ impl Host {
 
     /// Whether a stream from it is open.
     pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.pulse.is_connected()
     }
 
     /// Its limits.
@@ -239,25 +275,30 @@ impl Host {
         self.lock_progress().cursor()
     }
 
-    /// Begins again from the host's live stream, or from its start if it has lost its past.
-    pub fn reset_progress(&self) {
+    /// Events that were taken from it and are neither dropped nor in the log yet.
+    pub fn in_flight(&self) -> usize {
+        self.lock_progress().in_flight()
+    }
+
+    /// Begins again from the host's live stream.
+    fn reset_progress(&self) {
         self.lock_progress().reset();
         self.progress_changed.store(true, Ordering::Release);
     }
 
-    /// Its progress, if it changed since this was last asked.
-    pub fn changed_progress(&self) -> Option<ProgressRow> {
+    /// Its progress, if it changed since this was last asked; none of it while nothing has come.
+    fn changed_progress(&self) -> Option<Option<ProgressRow>> {
         let changed = self.progress_changed.swap(false, Ordering::Acquire);
-        changed.then(|| self.lock_progress().row()).flatten()
+        changed.then(|| self.lock_progress().row())
     }
 
-    /// Why it could not be reached, the last time it could not.
-    pub fn last_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What went wrong last.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_last_error(&self, error: Option<String>) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    fn set_trouble(&self, trouble: Trouble) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
     fn lock_progress(&self) -> MutexGuard<'_, Progress> {

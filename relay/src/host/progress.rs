@@ -20,6 +20,9 @@ pub struct Progress {
     open: VecDeque<(u64, bool)>,
     /// Seqs above the stored cursor that were finished before the restart; they come again and must not pass again.
     before_restart: HashSet<u64>,
+    /// Seqs of events that were in flight at a [`Progress::reset`]. When one of them ends, it is not the event that has
+    /// the same seq since.
+    before_reset: HashSet<u64>,
 }
 
 /// What is stored of a [`Progress`].
@@ -39,7 +42,8 @@ impl Progress {
         let cursor = row.as_ref().map(|row| row.cursor).or(first_passed);
         let finished_ahead = row.into_iter().flat_map(|row| row.finished_ahead);
         let passed_ahead = passed_since.iter().copied().filter(|seq| Some(*seq) > cursor);
-        Progress { cursor, open: VecDeque::new(), before_restart: finished_ahead.chain(passed_ahead).collect() }
+        let before_restart = finished_ahead.chain(passed_ahead).collect();
+        Progress { cursor, open: VecDeque::new(), before_restart, before_reset: HashSet::new() }
     }
 
     /// The seq to ask the host to go on from; `None` when it has never sent anything.
@@ -68,15 +72,25 @@ impl Progress {
 
     /// Notes that `seq` needs no more work: it was dropped, or it is durable.
     pub fn finish(&mut self, seq: u64) {
+        if self.before_reset.remove(&seq) {
+            return;
+        }
         if let Ok(place) = self.open.binary_search_by_key(&seq, |(open, _)| *open) {
             self.open[place].1 = true;
             self.advance();
         }
     }
 
-    /// Forgets the past: the host counts from the start again.
+    /// Forgets the past: the host is asked for its live stream, and may count from the start again.
     pub fn reset(&mut self) {
-        *self = Progress::default();
+        let in_flight = self.open.iter().filter(|(_, finished)| !finished).map(|(seq, _)| *seq);
+        let before_reset = in_flight.chain(self.before_reset.iter().copied()).collect();
+        *self = Progress { before_reset, ..Progress::default() };
+    }
+
+    /// Events that were seen and are not finished.
+    pub fn in_flight(&self) -> usize {
+        self.open.iter().filter(|(_, finished)| !finished).count()
     }
 
     /// What to store; nothing until the host has sent something.
@@ -171,6 +185,27 @@ mod tests {
         assert_eq!(progress.cursor(), Some(6));
         assert_eq!([7, 8, 9].map(|seq| progress.begin(seq)), [Arrival::Repeated, Arrival::Repeated, Arrival::New]);
         assert_eq!(Progress::resume(None, &[]).cursor(), None, "one that never sent anything is asked for live events");
+    }
+
+    #[test]
+    fn what_was_in_flight_at_a_reset_does_not_finish_what_came_after() {
+        let mut progress = Progress::default();
+        progress.start_at(0);
+        for seq in [1, 2, 3] {
+            progress.begin(seq);
+        }
+        progress.finish(2);
+        assert_eq!(progress.in_flight(), 2);
+        progress.reset();
+        assert_eq!((progress.cursor(), progress.row()), (None, None), "the host is asked for its live stream");
+        // It counts from 1 again.
+        progress.start_at(0);
+        assert_eq!([1, 2].map(|seq| progress.begin(seq)), [Arrival::New; 2], "these are other events");
+        progress.finish(2);
+        progress.finish(1);
+        assert_eq!(progress.cursor(), Some(0), "that was the event 1 of before");
+        progress.finish(1);
+        assert_eq!(progress.cursor(), Some(2));
     }
 
     proptest! {

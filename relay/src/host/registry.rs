@@ -1,46 +1,23 @@
-//! All hosts, and how one comes to be among them.
+//! All hosts, and what is decided about them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rocksdb::WriteBatch;
-use tokio::sync::{Semaphore, watch};
 
-use super::check::{CheckError, check};
-use super::tls::Tls;
-use super::{Host, HostName, HostNameError, Progress, ProgressRow, connection};
+use super::{Host, HostName, HostsContext, Progress, Trouble, task};
 use crate::account::{Account, Accounts, Local};
 use crate::config::{Config, Validation};
-use crate::decisions::{self, Actor, Decisions, HostRow, HostStatus, OwnLimits};
-use crate::net::{self, ClientError};
+use crate::decisions::{self, Actor, HostRow, HostStatus, OwnLimits};
 use crate::store::{Column, Store, StoreError};
-use crate::verify::{Change, Decision, Intake};
-
-/// Handshakes that run at once: a restart reaches 3,000 hosts in seconds without a storm on DNS and the network.
-const DIALS_MAX: usize = 64;
-/// Checks of new hosts that run at once.
-const CHECKS_MAX: usize = 16;
-
-/// What the tasks of all hosts share.
-pub struct HostsContext {
-    /// Where events go.
-    pub intake: Intake,
-    /// Set to end every task.
-    pub stop: watch::Receiver<bool>,
-    pub(super) tls: Tls,
-    pub(super) dialing: Semaphore,
-    pub(super) allow_insecure: bool,
-    checking: Semaphore,
-    http: reqwest::Client,
-    decisions: Decisions,
-    store: Store,
-}
+use crate::verify::{Change, Decision};
 
 /// The hosts of the relay.
 pub struct Hosts {
-    context: Arc<HostsContext>,
-    config: Config,
+    pub(super) context: Arc<HostsContext>,
+    pub(super) config: Config,
+    new_hosts_per_day: AtomicU64,
     known: RwLock<Known>,
 }
 
@@ -48,46 +25,6 @@ pub struct Hosts {
 struct Known {
     by_id: BTreeMap<u32, Arc<Host>>,
     by_name: HashMap<HostName, Arc<Host>>,
-}
-
-/// Who names a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named<'a> {
-    /// The configuration. Such a host need not prove itself first: it may be down at the moment.
-    ByConfiguration,
-    /// A holder of an admin token, by name; no proof either.
-    ByAdmin(&'a str),
-    /// Anyone, by requestCrawl or in another relay's list.
-    ByAnyone,
-}
-
-impl<'a> Named<'a> {
-    fn actor(self) -> Actor<'a> {
-        match self {
-            Named::ByAdmin(name) => Actor::Admin(name),
-            Named::ByConfiguration | Named::ByAnyone => Actor::Relay,
-        }
-    }
-}
-
-/// Why a host is not added.
-#[derive(Debug, thiserror::Error)]
-pub enum AddError {
-    /// The name is none.
-    #[error(transparent)]
-    Name(#[from] HostNameError),
-    /// It, or its domain, is banned.
-    #[error("{0} is banned from this relay")]
-    Banned(String),
-    /// It failed the checks.
-    #[error(transparent)]
-    Check(#[from] CheckError),
-    /// It could not be remembered.
-    #[error(transparent)]
-    Decisions(#[from] decisions::Error),
-    /// The relay is stopping.
-    #[error("the relay is stopping")]
-    Stopping,
 }
 
 /// Why new limits are not, or not wholly, in force.
@@ -101,65 +38,6 @@ pub enum LimitsError {
     Store(#[from] StoreError),
 }
 
-impl HostsContext {
-    /// What tasks need, from the configuration.
-    pub fn new(
-        config: &Config,
-        intake: Intake,
-        stop: watch::Receiver<bool>,
-        decisions: Decisions,
-        store: Store,
-    ) -> Result<HostsContext, ClientError> {
-        Ok(HostsContext {
-            intake,
-            stop,
-            tls: Tls::new()?,
-            dialing: Semaphore::new(DIALS_MAX),
-            allow_insecure: config.allow_insecure_hosts,
-            checking: Semaphore::new(CHECKS_MAX),
-            http: net::client(config.allow_insecure_hosts)?,
-            decisions,
-            store,
-        })
-    }
-
-    /// Remembers where the relay's interest in a host begins, before its first event goes anywhere: were this lost in a
-    /// crash, the host would be asked for live events alone, and what it sent meanwhile would be missed.
-    pub(super) fn start_host_at(&self, host: &Host, cursor: u64) {
-        host.start_at(cursor);
-        let row = ProgressRow { cursor, finished_ahead: Vec::new() };
-        let mut rows = WriteBatch::default();
-        self.store.put(&mut rows, Column::Host, &progress_key(host.id), &row.encode());
-        if let Err(error) = self.store.write_ahead(&rows) {
-            tracing::warn!(host = %host.name, %error, "start of the host not stored");
-        }
-    }
-
-    /// Notes why the host could not be read.
-    pub(super) async fn failed(&self, host: &Host, error: String) {
-        if let Err(failure) = self.decisions.record_failure(host.id, &error).await {
-            tracing::warn!(host = %host.name, error = %failure, "host failure not stored");
-        }
-        host.set_last_error(Some(error));
-    }
-
-    /// Notes what the host's own behaviour has made of it, here and in the decisions.
-    pub(super) async fn set_status(&self, host: &Host, status: HostStatus) {
-        if host.status() == status {
-            return;
-        }
-        match self.decisions.set_host_status(host.id, status, Actor::Relay).await {
-            Ok(true) => {
-                tracing::info!(host = %host.name, from = host.status().as_str(), to = status.as_str(), "host status");
-                host.set_status(status);
-            }
-            // Somebody has banned it meanwhile.
-            Ok(false) => {}
-            Err(error) => tracing::warn!(host = %host.name, %error, "host status not stored"),
-        }
-    }
-}
-
 impl Hosts {
     /// The hosts that the decisions name, with the progress that the store and the log hold; none is connected yet.
     pub fn new(
@@ -170,7 +48,8 @@ impl Hosts {
         accounts: &HashMap<u32, u64>,
         held: &HashMap<u32, u64>,
     ) -> Hosts {
-        let hosts = Hosts { context: Arc::new(context), config, known: RwLock::default() };
+        let new_hosts_per_day = AtomicU64::new(config.new_hosts_per_day.unwrap_or(0));
+        let hosts = Hosts { context: Arc::new(context), config, new_hosts_per_day, known: RwLock::default() };
         for row in rows {
             match HostName::parse(&row.hostname, true) {
                 Ok(name) => {
@@ -216,36 +95,24 @@ impl Hosts {
         self.read().by_id.get(&id).cloned()
     }
 
-    /// Takes a host that somebody named, if it passes the checks; a known one is woken up.
-    pub async fn add(&self, name: &str, by: Named<'_>) -> Result<Arc<Host>, AddError> {
-        let name = HostName::parse(name, self.context.allow_insecure)?;
-        if let Some(host) = self.find(name.as_str()) {
-            if host.status() == HostStatus::Banned {
-                return Err(AddError::Banned(name.to_string()));
-            }
-            host.wake();
-            return Ok(host);
-        }
-        if self.context.decisions.banned_domain_of(name.as_str()).await?.is_some() {
-            return Err(AddError::Banned(name.to_string()));
-        }
-        if by == Named::ByAnyone {
-            let _checking = self.context.checking.acquire().await.map_err(|_| AddError::Stopping)?;
-            check(&name, &self.context.http).await?;
-        }
-        let row = self.context.decisions.add_host(name.as_str(), !name.is_secure(), by.actor()).await?;
-        if let Some(host) = self.find(name.as_str()) {
-            // Somebody else named it at the same time.
-            return Ok(host);
-        }
-        let host = self.insert(self.host(&row, name, Progress::default(), 0));
-        tracing::info!(host = %host.name, id = host.id, "host added");
-        self.connect(Arc::clone(&host));
-        Ok(host)
+    /// How many new hosts a day may bring by requestCrawl; `None` for any number.
+    pub fn new_hosts_per_day(&self) -> Option<u64> {
+        Some(self.new_hosts_per_day.load(Ordering::Relaxed)).filter(|per_day| *per_day > 0)
     }
 
-    /// Bans a host, or lets it in again.
+    /// Changes that, until the next start; 0 for any number.
+    pub async fn set_new_hosts_per_day(&self, per_day: u64, by: Actor<'_>) -> Result<(), decisions::Error> {
+        let detail = per_day.to_string();
+        self.context.decisions.note(by, "change_setting", "new_hosts_per_day", Some(&detail)).await?;
+        self.new_hosts_per_day.store(per_day, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bans a host, or lets it in again if it is banned.
     pub async fn set_banned(&self, host: &Host, is_banned: bool, by: Actor<'_>) -> Result<(), decisions::Error> {
+        if is_banned == (host.status() == HostStatus::Banned) {
+            return Ok(());
+        }
         let status = if is_banned { HostStatus::Banned } else { HostStatus::Idle };
         self.context.decisions.set_host_status(host.id, status, by).await?;
         host.set_status(status);
@@ -304,6 +171,15 @@ impl Hosts {
         Ok(())
     }
 
+    /// Forgets how far a host was read: it is asked for its live stream, and what it sent since is not asked for. This
+    /// is how a host comes back that has lost its past (protocol 12).
+    pub async fn reset_cursor(&self, host: &Host, by: Actor<'_>) -> Result<(), decisions::Error> {
+        let was = host.cursor().map_or_else(|| "it had none".to_owned(), |cursor| format!("it was {cursor}"));
+        self.context.decisions.note(by, "reset_cursor", host.name.as_str(), Some(&was)).await?;
+        host.ask_reset();
+        Ok(())
+    }
+
     /// Follows a change of an account in what its hosts count, in the derived rows too. The place on a new host was taken
     /// when the event was verified.
     pub fn account_changed(&self, rows: &mut WriteBatch, change: &Change) {
@@ -334,26 +210,31 @@ impl Hosts {
     /// Adds the progress of every host that moved to a batch.
     pub fn put_progress(&self, rows: &mut WriteBatch) {
         for host in self.read().by_id.values() {
-            if let Some(progress) = host.changed_progress() {
-                self.context.store.put(rows, Column::Host, &progress_key(host.id), &progress.encode());
+            let (store, key) = (&self.context.store, progress_key(host.id));
+            match host.changed_progress() {
+                Some(Some(progress)) => store.put(rows, Column::Host, &key, &progress.encode()),
+                Some(None) => store.delete(rows, Column::Host, &key),
+                None => {}
             }
         }
     }
 
-    fn connect(&self, host: Arc<Host>) {
-        tokio::spawn(connection::run(host, Arc::clone(&self.context)));
+    pub(super) fn connect(&self, host: Arc<Host>) {
+        tokio::spawn(task::run(host, Arc::clone(&self.context)));
     }
 
-    fn host(&self, row: &HostRow, name: HostName, progress: Progress, accounts: u64) -> Host {
+    pub(super) fn host(&self, row: &HostRow, name: HostName, progress: Progress, accounts: u64) -> Host {
         let limits = row.limits.or(self.config.limits_of(name.as_str()));
         let mut host = Host::new(row.id, name, limits, row.status, progress, accounts);
         host.added_at_ms = row.added_at_ms;
         host.set_validation(row.validation.unwrap_or_else(|| self.config.validation_of(host.name.as_str())));
-        host.set_last_error(row.last_error.clone());
+        if let (Some(error), Some(at_ms)) = (row.last_error.clone(), row.last_error_at_ms) {
+            host.set_trouble(Trouble { error, at_ms });
+        }
         host
     }
 
-    fn insert(&self, host: Host) -> Arc<Host> {
+    pub(super) fn insert(&self, host: Host) -> Arc<Host> {
         let host = Arc::new(host);
         let mut known = self.write();
         known.by_id.insert(host.id, Arc::clone(&host));
@@ -383,8 +264,14 @@ pub fn accounts_key(id: u32) -> [u8; 5] {
     key(b'a', id)
 }
 
+/// Key of the row that says up to which seq of the log a host's events say nothing of its progress: its cursor was reset
+/// after them.
+pub fn floor_key(id: u32) -> [u8; 5] {
+    key(b'r', id)
+}
+
 /// Key of a host's progress row.
-fn progress_key(id: u32) -> [u8; 5] {
+pub(super) fn progress_key(id: u32) -> [u8; 5] {
     key(b'p', id)
 }
 

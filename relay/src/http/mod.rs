@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod auth;
+mod forward;
 mod health;
 mod xrpc;
 
@@ -22,6 +23,7 @@ use crate::firehose::Firehose;
 use crate::host::{Hosts, RequestCrawl};
 use crate::identity::Resolver;
 use crate::report::Reporter;
+use crate::siblings::Siblings;
 use crate::takedowns::Takedowns;
 
 /// Longest request body: a host name, a limit.
@@ -43,6 +45,8 @@ pub struct App {
     pub decisions: Decisions,
     /// Says how the relay is.
     pub reporter: Arc<Reporter>,
+    /// Relays that are told what is accepted here.
+    pub siblings: Arc<Siblings>,
     /// Tokens of the admin API.
     pub tokens: Tokens,
     /// Takes accounts down.
@@ -66,6 +70,7 @@ fn firehose(app: &Arc<App>) -> Router<Arc<App>> {
 
 fn with_common(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
     let routes = routes.fallback(not_found).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let routes = routes.layer(middleware::from_fn_with_state(Arc::clone(app), forward::to_siblings));
     routes.layer(middleware::from_fn(common_headers)).with_state(Arc::clone(app))
 }
 

@@ -68,6 +68,12 @@ pub(super) async fn crawl(app: &App, asked: &Crawl, by: Named<'_>) -> Response {
         Err(error @ AddError::Name(_)) => answer::error(StatusCode::BAD_REQUEST, "BadRequest", error),
         Err(error @ AddError::Banned(_)) => answer::error(StatusCode::FORBIDDEN, "HostBanned", error),
         Err(error @ AddError::Check(_)) => answer::error(StatusCode::BAD_REQUEST, "HostNotFound", error),
+        // What XRPC calls a limit that is reached: clients know the name, the status and the header, and PDSes go on.
+        Err(error @ AddError::DayIsFull { retry_after, .. }) => {
+            let mut response = answer::error(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", error);
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after.as_secs().into());
+            response
+        }
         Err(error @ AddError::Stopping) => answer::error(StatusCode::SERVICE_UNAVAILABLE, "Stopping", error),
         Err(error @ AddError::Decisions(_)) => answer::internal(error),
     }

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::RETRY_AFTER;
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -205,18 +204,8 @@ fn check_status(source: &Source<'_>, response: &Response) -> Result<(), Failure>
     if is_definitive {
         return Err(Failure::Absent);
     }
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
+    let retry_after = net::retry_after(response.headers());
     Err(Failure::Transient(Transient::Refused { host: source.host.into(), status: status.as_u16(), retry_after }))
-}
-
-/// Reads `Retry-After`: seconds, or a date.
-fn retry_after(text: &str) -> Option<Duration> {
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?;
-    let milliseconds = date.timestamp().as_millisecond() - now_ms();
-    Some(Duration::from_millis(milliseconds.try_into().unwrap_or(0)))
 }
 
 fn outcome(result: &Result<Identity, Failure>) -> Outcome {
@@ -230,23 +219,5 @@ fn outcome(result: &Result<Identity, Failure>) -> Outcome {
             Transient::Timeout { .. } => Outcome::Timeout,
             Transient::Network { .. } | Transient::Paused { .. } | Transient::Stopping => Outcome::Network,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(retry_after("7"), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
-        let soon = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        let seconds = retry_after(&soon).map(|wait| wait.as_secs());
-        assert!(seconds.is_some_and(|seconds| (57..=60).contains(&seconds)), "{soon}: {seconds:?}");
-        for text in ["", "-1", "soon"] {
-            assert_eq!(retry_after(text), None, "{text:?}");
-        }
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, ClientBuilder, Response, Url};
 
@@ -68,6 +69,16 @@ pub enum ClientError {
 pub async fn resolve_public(host: &str, port: u16, allow_private: bool) -> Result<Vec<SocketAddr>, ResolveError> {
     let found = tokio::net::lookup_host((host, port)).await;
     let found = found.map_err(|source| ResolveError::Dns { host: host.to_owned(), source })?;
+    usable(host, found, allow_private)
+}
+
+/// Those of a name's addresses that may be connected to. A name that also has private ones gets no connection to these,
+/// and the caller connects to what is returned here: a second look at DNS could say something else (DNS rebinding).
+fn usable(
+    host: &str,
+    found: impl Iterator<Item = SocketAddr>,
+    allow_private: bool,
+) -> Result<Vec<SocketAddr>, ResolveError> {
     let addresses: Vec<SocketAddr> = found.filter(|address| allow_private || is_public(address.ip())).collect();
     if addresses.is_empty() { Err(ResolveError::NotPublic { host: host.to_owned() }) } else { Ok(addresses) }
 }
@@ -111,6 +122,16 @@ pub async fn read_bounded(mut response: Response, bytes_max: usize) -> Result<By
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// How long a server asks to be left alone, in `Retry-After`: seconds, or a date.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    Some(Duration::try_from(date.duration_since(jiff::Timestamp::now())).unwrap_or_default())
 }
 
 /// What all clients have in common. They use no proxy, which would resolve names in our place.

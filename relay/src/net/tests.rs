@@ -40,6 +40,11 @@ fn private_addresses_are_told_from_public_ones() {
         "::127.0.0.1",
         "::ffff:10.0.0.1",
         "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "::ffff:0:10.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b::6440:1",
         "64:ff9b::a00:1",
         "64:ff9b:1::a00:1",
         "100::1",
@@ -47,6 +52,8 @@ fn private_addresses_are_told_from_public_ones() {
         "2001:1ff::1",
         "2001:db8::1",
         "2002:a00:1::1",
+        "2002:7f00:1::1",
+        "2002:101:101::1",
         "3fff::1",
         "4000::1",
         "fc00::1",
@@ -99,6 +106,32 @@ async fn private_addresses_are_found_only_where_allowed() {
     }
     let unknown = resolve_public("name.invalid", 80, true).await;
     assert!(matches!(unknown, Err(ResolveError::Dns { .. })), "{unknown:?}");
+}
+
+#[test]
+fn of_a_name_with_public_and_private_addresses_only_the_public_ones_are_used() {
+    let found = ["10.0.0.1:443", "1.1.1.1:443", "[::1]:443", "[2606:4700:4700::1111]:443", "169.254.169.254:443"];
+    let found = || found.into_iter().map(|address| address.parse::<SocketAddr>().unwrap());
+    let public: Vec<_> = found().filter(|address| is_public(address.ip())).collect();
+    assert_eq!(usable("pds.example.com", found(), false).unwrap(), public);
+    assert_eq!(public.len(), 2);
+    assert_eq!(usable("pds.example.com", found(), true).unwrap().len(), 5, "for development");
+    let private = usable("pds.example.com", found().filter(|address| !is_public(address.ip())), false);
+    assert!(matches!(private, Err(ResolveError::NotPublic { .. })), "{private:?}");
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date() {
+    let read = |text: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]));
+    assert_eq!(read("7"), Some(Duration::from_secs(7)));
+    assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
+    let soon = soon.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let seconds = read(&soon).map(|wait| wait.as_secs());
+    assert!(seconds.is_some_and(|seconds| (57..=60).contains(&seconds)), "{soon}: {seconds:?}");
+    for text in ["", "-1", "soon"] {
+        assert_eq!(read(text), None, "{text:?}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::cbor::CborError;
 use super::cid::Cid;
-pub use read::{decode, peek};
+pub use read::{decode, peek, time};
 pub use write::{encode_account, encode_commit, encode_error, encode_identity, encode_info, encode_sync, with_seq};
 
 /// Longest message, in bytes (protocol 6, 11).

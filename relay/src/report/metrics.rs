@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::Reporter;
 use crate::firehose::Disconnect;
+use crate::host::Lags;
 
 impl Reporter {
     /// All metrics in the OpenMetrics text format.
@@ -38,6 +39,7 @@ impl Collector for Scrape {
         let mut out = Out(encoder);
         self.events(&mut out)?;
         self.hosts(&mut out)?;
+        self.siblings(&mut out)?;
         self.identities(&mut out)?;
         self.consumers(&mut out)?;
         self.storage(&mut out)?;
@@ -74,7 +76,17 @@ impl Scrape {
             ("banned", hosts.banned),
         ];
         out.gauges("hosts", "Hosts by status", "status", by_status)?;
-        out.gauge("hosts_connected", "Hosts with an open stream", hosts.connected)
+        out.gauge("hosts_connected", "Hosts with an open stream", hosts.connected)?;
+        let lags = self.0.parts.hosts.lags();
+        let behind = Lags::STEPS.iter().zip(lags.over).map(|((step, _), hosts)| (*step, hosts));
+        out.gauges("hosts_behind", "Hosts whose stream is behind by more than this", "over", behind)?;
+        out.gauge("hosts_lag_seconds_max", "How far the stream is behind that is furthest", lags.largest_seconds)
+    }
+
+    fn siblings(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let siblings = &self.0.parts.siblings;
+        out.counters("sibling_requests", "Requests sent on to siblings", "outcome", siblings.stats().outcomes())?;
+        out.gauge("sibling_requests_waiting", "Requests that wait for a sibling", siblings.waiting() as u64)
     }
 
     fn identities(&self, out: &mut Out<'_>) -> Result<(), Error> {

@@ -11,12 +11,13 @@ use jiff::Timestamp;
 
 use crate::decisions::HostStatus;
 use crate::firehose::Firehose;
-use crate::host::Hosts;
+use crate::host::{HostReport, Hosts};
 use crate::identity::Resolver;
 use crate::log::Reader;
 use crate::memory::{Budget, Cgroup, resident_bytes};
 use crate::sequencer;
-use crate::status::{Consumers, Document, Events, HostCounts, LogState, Memory, Seqs, VERSION};
+use crate::siblings::Siblings;
+use crate::status::{Consumers, Document, Events, HostCounts, HostTrouble, LogState, Memory, Seqs, VERSION};
 use crate::store::Store;
 use crate::verify::Intake;
 
@@ -41,6 +42,8 @@ pub struct Parts {
     pub firehose: Arc<Firehose>,
     /// Identities.
     pub resolver: Arc<Resolver>,
+    /// Relays that are told what is decided here.
+    pub siblings: Arc<Siblings>,
     /// Memory, as planned.
     pub budget: Budget,
     /// The replay window that is configured.
@@ -145,7 +148,13 @@ fn oldest_at(log: &Reader) -> Option<String> {
 }
 
 fn count_hosts(hosts: &Hosts) -> HostCounts {
-    let mut counts = HostCounts::default();
+    let lags = hosts.lags();
+    let mut counts = HostCounts {
+        catching_up: lags.catching_up,
+        largest_lag_seconds: lags.largest_seconds,
+        troubled: hosts.troubled().into_iter().filter_map(trouble).collect(),
+        ..HostCounts::default()
+    };
     for host in hosts.all() {
         counts.total += 1;
         counts.connected += u64::from(host.is_connected());
@@ -159,4 +168,9 @@ fn count_hosts(hosts: &Hosts) -> HostCounts {
         *of_status += 1;
     }
     counts
+}
+
+fn trouble(host: HostReport) -> Option<HostTrouble> {
+    let (error, at) = (host.last_error?, host.last_error_at?);
+    Some(HostTrouble { host: host.host, status: host.status.to_owned(), error, at, next_try_at: host.next_try_at })
 }

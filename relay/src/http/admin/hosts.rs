@@ -1,7 +1,6 @@
 //! Hosts: what they are at, and what an operator decides about them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
@@ -28,8 +27,11 @@ pub(super) fn routes() -> Routes {
         .route("/admin/pds/requestCrawl", post(request_crawl))
         .route("/admin/pds/block", post(block))
         .route("/admin/pds/unblock", post(unblock))
+        .route("/admin/pds/resetCursor", post(reset_cursor))
         .route("/admin/pds/changeLimits", post(change_limits))
         .route("/admin/pds/setValidation", post(set_validation))
+        .route("/admin/subs/perDayLimit", get(new_hosts_per_day))
+        .route("/admin/subs/setPerDayLimit", post(set_new_hosts_per_day))
 }
 
 async fn list(State(app): State<Arc<App>>) -> Response {
@@ -39,24 +41,7 @@ async fn list(State(app): State<Arc<App>>) -> Response {
 
 /// A host with our names for what is known of it, and with those of the reference relay.
 pub(super) fn host_json(host: &Host) -> Value {
-    let limits = host.limits();
-    let mut json = json!({
-        "id": host.id,
-        "host": host.name.as_str(),
-        "status": host.status().as_str(),
-        "connected": host.is_connected(),
-        "cursor": host.cursor(),
-        "accounts": host.accounts(),
-        "accountsHeld": host.held(),
-        "validation": host.validation().as_str(),
-        "accountLimit": limits.accounts,
-        "eventsPerSecondLimit": limits.events_per_second,
-        "received": host.counts.received.load(Ordering::Relaxed),
-        "passed": host.counts.passed.load(Ordering::Relaxed),
-        "dropped": host.counts.dropped.load(Ordering::Relaxed),
-        "connects": host.counts.connects.load(Ordering::Relaxed),
-        "lastError": host.last_error(),
-    });
+    let mut json = json!(host.report());
     reference::put_names(&mut json, host);
     json
 }
@@ -82,6 +67,31 @@ async fn set_banned(app: &App, host: &str, is_banned: bool, by: Actor<'_>) -> Re
     let Some(host) = app.hosts.find(host) else { return unknown_host() };
     match app.hosts.set_banned(&host, is_banned, by).await {
         Ok(()) => done(host_json(&host)),
+        Err(failure) => answer::internal(failure),
+    }
+}
+
+async fn reset_cursor(State(app): State<Arc<App>>, holder: Holder, Asked(query): Asked<ByHost>) -> Response {
+    let Some(host) = app.hosts.find(&query.host) else { return unknown_host() };
+    match app.hosts.reset_cursor(&host, holder.actor()).await {
+        Ok(()) => done(host_json(&host)),
+        Err(failure) => answer::internal(failure),
+    }
+}
+
+/// How many new hosts a day may bring by requestCrawl; 0 is no limit.
+#[derive(Deserialize)]
+struct PerDay {
+    limit: u64,
+}
+
+async fn new_hosts_per_day(State(app): State<Arc<App>>) -> Response {
+    Json(json!({ "limit": app.hosts.new_hosts_per_day().unwrap_or(0) })).into_response()
+}
+
+async fn set_new_hosts_per_day(State(app): State<Arc<App>>, holder: Holder, Asked(asked): Asked<PerDay>) -> Response {
+    match app.hosts.set_new_hosts_per_day(asked.limit, holder.actor()).await {
+        Ok(()) => done(json!({ "limit": asked.limit })),
         Err(failure) => answer::internal(failure),
     }
 }

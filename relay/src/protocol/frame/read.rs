@@ -57,6 +57,20 @@ pub fn peek(frame: &[u8]) -> Result<Peek<'_>, FrameError> {
     Ok(Peek::Event { kind, seq: required(seq, "seq")?, did: required(did, did_key)? })
 }
 
+/// When an event was made, as its host writes it. The rest of the message may be malformed.
+pub fn time(frame: &[u8]) -> Option<&str> {
+    let (Header::Event(_), mut payload) = read_header(frame).ok()? else { return None };
+    let mut time = None;
+    let read = payload.map(|payload, key| {
+        match key {
+            "time" => time = Some(payload.text()?),
+            _ => payload.skip()?,
+        }
+        Ok::<_, FrameError>(())
+    });
+    read.ok().and(time)
+}
+
 /// Reads the header; the reader that is returned stands at the payload.
 ///
 /// Its keys may come in any order, since it is not passed on.

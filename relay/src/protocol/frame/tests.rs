@@ -111,6 +111,7 @@ fn events_are_decoded_as_they_were_encoded() {
     assert_eq!(decode(&bytes), Ok(Frame::Identity(frame)));
     for (bytes, kind) in events().iter().zip([Kind::Commit, Kind::Sync, Kind::Identity, Kind::Account]) {
         assert_eq!(peek(bytes), Ok(Peek::Event { kind, seq: 7, did: DID }), "{kind:?}");
+        assert_eq!(time(bytes), Some(TIME), "{kind:?}");
     }
 }
 
@@ -125,6 +126,7 @@ fn messages_about_the_stream_have_their_documented_bytes() {
     assert_eq!(error, b"\xa1bop\x20\xa2eerror\x6cFutureCursorgmessage\x61!");
     assert_eq!(decode(&error), Ok(Frame::Error { error: "FutureCursor", message: Some("!") }));
     assert_eq!(peek(&error), Ok(Peek::Other));
+    assert_eq!(time(&error), None);
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! What the tasks of all hosts share, and what they note of their hosts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+use rocksdb::WriteBatch;
+use tokio::sync::{Semaphore, watch};
+
+use super::registry::{floor_key, progress_key};
+use super::tls::Tls;
+use super::{Host, ProgressRow, Trouble};
+use crate::config::Config;
+use crate::decisions::{Actor, Decisions, HostStatus};
+use crate::log::Reader;
+use crate::net::{self, ClientError};
+use crate::store::{Column, Store};
+use crate::verify::Intake;
+
+/// Handshakes that run at once: a restart reaches 3,000 hosts in seconds without a storm on DNS and the network.
+const DIALS_MAX: usize = 64;
+/// Checks of new hosts that run at once.
+const CHECKS_MAX: usize = 16;
+
+/// The parts of the relay that the hosts work with.
+pub struct Parts {
+    /// Where events go.
+    pub intake: Intake,
+    /// Set to end every task.
+    pub stop: watch::Receiver<bool>,
+    /// What people have decided, and what must not be forgotten of hosts.
+    pub decisions: Decisions,
+    /// Where progress is kept.
+    pub store: Store,
+    /// The log.
+    pub log: Reader,
+}
+
+/// What the tasks of all hosts share.
+pub struct HostsContext {
+    /// Where events go.
+    pub intake: Intake,
+    /// Set to end every task.
+    pub stop: watch::Receiver<bool>,
+    pub(super) tls: Tls,
+    pub(super) dialing: Semaphore,
+    pub(super) allow_insecure: bool,
+    pub(super) checking: Semaphore,
+    pub(super) http: reqwest::Client,
+    pub(super) decisions: Decisions,
+    pub(super) store: Store,
+    log: Reader,
+    /// Hosts with an open stream.
+    connected: AtomicUsize,
+}
+
+impl HostsContext {
+    /// What tasks need, from the configuration.
+    pub fn new(config: &Config, parts: Parts) -> Result<HostsContext, ClientError> {
+        let Parts { intake, stop, decisions, store, log } = parts;
+        Ok(HostsContext {
+            intake,
+            stop,
+            tls: Tls::new()?,
+            dialing: Semaphore::new(DIALS_MAX),
+            allow_insecure: config.allow_insecure_hosts,
+            checking: Semaphore::new(CHECKS_MAX),
+            http: net::client(config.allow_insecure_hosts)?,
+            decisions,
+            store,
+            log,
+            connected: AtomicUsize::new(0),
+        })
+    }
+
+    /// Whether no host has an open stream.
+    pub(super) fn is_alone(&self) -> bool {
+        self.connected.load(Ordering::Relaxed) == 0
+    }
+
+    /// Remembers where the relay's interest in a host begins, before its first event goes anywhere: were this lost in a
+    /// crash, the host would be asked for live events alone, and what it sent meanwhile would be missed.
+    pub(super) fn start_host_at(&self, host: &Host, cursor: u64) {
+        host.start_at(cursor);
+        let row = ProgressRow { cursor, finished_ahead: Vec::new() };
+        let mut rows = WriteBatch::default();
+        self.store.put(&mut rows, Column::Host, &progress_key(host.id), &row.encode());
+        if let Err(error) = self.store.write_ahead(&rows) {
+            tracing::warn!(host = %host.name, %error, "start of the host not stored");
+        }
+    }
+
+    /// Forgets how far a host was read, for good: its events that are in the log say nothing of that any more.
+    pub(super) fn forget_progress(&self, host: &Host) {
+        host.reset_progress();
+        let mut rows = WriteBatch::default();
+        self.store.delete(&mut rows, Column::Host, &progress_key(host.id));
+        self.store.put(&mut rows, Column::Host, &floor_key(host.id), &self.log.last_seq().to_be_bytes());
+        if let Err(error) = self.store.write_ahead(&rows) {
+            tracing::warn!(host = %host.name, %error, "reset of the host not stored");
+        }
+        tracing::info!(host = %host.name, "cursor reset to live");
+    }
+
+    /// Notes why the host could not be read.
+    pub(super) async fn failed(&self, host: &Host, error: String) {
+        if let Err(failure) = self.decisions.record_failure(host.id, &error).await {
+            tracing::warn!(host = %host.name, error = %failure, "host failure not stored");
+        }
+        host.set_trouble(Trouble { error, at_ms: Timestamp::now().as_millisecond() });
+    }
+
+    /// Notes what the host's own behaviour has made of it, here and in the decisions.
+    pub(super) async fn set_status(&self, host: &Host, status: HostStatus) {
+        if host.status() == status {
+            return;
+        }
+        match self.decisions.set_host_status(host.id, status, Actor::Relay).await {
+            Ok(true) => {
+                tracing::info!(host = %host.name, from = host.status().as_str(), to = status.as_str(), "host status");
+                host.set_status(status);
+            }
+            // Somebody has banned it meanwhile.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(host = %host.name, %error, "host status not stored"),
+        }
+    }
+}
+
+/// An open stream; it counts as one until this is dropped, however the stream ends.
+pub(super) struct Connected {
+    host: Arc<Host>,
+    context: Arc<HostsContext>,
+}
+
+impl Connected {
+    pub(super) fn new(host: Arc<Host>, context: Arc<HostsContext>) -> Connected {
+        host.counts.connects.fetch_add(1, Ordering::Relaxed);
+        host.pulse.connected();
+        context.connected.fetch_add(1, Ordering::Relaxed);
+        Connected { host, context }
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.context.connected.fetch_sub(1, Ordering::Relaxed);
+        self.host.pulse.disconnected();
+    }
+}

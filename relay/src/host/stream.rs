@@ -1,0 +1,291 @@
+//! One host's stream: reads messages and hands events to the shards, until it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use super::backoff::Backoff;
+use super::context::Connected;
+use super::dial::{DialError, Socket, dial};
+use super::rate::Rate;
+use super::{Arrival, Host, HostsContext};
+use crate::decisions::HostStatus;
+use crate::protocol::frame::{self, FRAME_BYTES_MAX, Frame, Peek};
+use crate::verify::{Inbound, Reason};
+
+/// A ping goes out this often.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// A connection on which nothing came for this long, no pong either, is dead.
+const SILENCE_MAX: Duration = Duration::from_secs(100);
+/// A stream that is open for this long is one, whether or not anything comes on it: what a host has against us it says at
+/// once.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
+/// The time in events is looked at this often: it is for people.
+const TIME_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of one host's events that may be on their way at once: the largest message there is. A host whose identities
+/// cannot be resolved, or take long, holds up itself alone; one at full speed is not held up by a group commit of some
+/// milliseconds.
+const IN_FLIGHT_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// What an event counts for at least, so that small ones stay within some hundreds.
+const IN_FLIGHT_BYTES_MIN: usize = 8 << 10;
+/// What is on its way mostly gets there within this; some events wait longer for their identity.
+const IN_FLIGHT_TIME: Duration = Duration::from_secs(10);
+/// Malformed messages in a row after which the connection is given up: that is no PDS. A single one is skipped, since
+/// a reconnect would only meet it again (protocol 11 allows both).
+const MALFORMED_IN_A_ROW_MAX: u32 = 16;
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(
+        "the host's stream ends before our cursor (FutureCursor): it has lost its past; reset the cursor to go on from \
+         its live stream"
+    )]
+    FutureCursor,
+    #[error("the host ended the stream: {0}")]
+    Upstream(String),
+    #[error("a message is longer than {FRAME_BYTES_MAX} bytes")]
+    Oversize,
+    #[error("{MALFORMED_IN_A_ROW_MAX} malformed messages in a row")]
+    Malformed,
+    #[error("nothing came for {SILENCE_MAX:?}")]
+    Silence,
+    #[error("the connection broke: {0}")]
+    Broken(String),
+}
+
+/// The stream of a host, one connection after another.
+pub(super) struct Stream {
+    pub(super) host: Arc<Host>,
+    pub(super) context: Arc<HostsContext>,
+    pub(super) backoff: Backoff,
+    in_flight: Arc<Semaphore>,
+    /// The highest seq that came on any connection.
+    last_seen: u64,
+    /// Connections in a row that ended with an oversize message, with no event before it since the first.
+    oversize: u32,
+}
+
+impl Stream {
+    pub(super) fn new(host: Arc<Host>, context: Arc<HostsContext>) -> Stream {
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX));
+        Stream { host, context, backoff: Backoff::default(), in_flight, last_seen: 0, oversize: 0 }
+    }
+
+    /// Whether the last connections ended with oversize messages, which the cursor tries to step over.
+    pub(super) fn skips_oversize(&self) -> bool {
+        self.oversize > 0
+    }
+
+    /// Forgets how far the stream was read, so that the next connection gets live events.
+    pub(super) async fn forget(&mut self) {
+        // Events of before that are still on their way would count as read after it; what is left when the time is up,
+        // `Progress::reset` bears.
+        let _ = timeout(IN_FLIGHT_TIME, self.in_flight.acquire_many(IN_FLIGHT_BYTES_MAX as u32)).await;
+        self.context.forget_progress(&self.host);
+        (self.oversize, self.last_seen) = (0, 0);
+    }
+
+    /// Connects and reads until the connection ends.
+    pub(super) async fn run(&mut self) -> End {
+        let mut socket = match dial(&self.host, self.cursor(), &self.context).await {
+            Ok(socket) => socket,
+            Err(error) => return error.into(),
+        };
+        let connected = Connected::new(Arc::clone(&self.host), Arc::clone(&self.context));
+        let end = self.read(&mut socket).await;
+        drop(connected);
+        if matches!(end, End::Oversize) {
+            self.oversize += 1;
+        }
+        end
+    }
+
+    /// Where to subscribe. The seq of an oversize message is not known, only that it follows the last one seen: the
+    /// cursor steps over it by one, and by more each time that was not enough.
+    fn cursor(&self) -> Option<u64> {
+        let cursor = self.host.cursor()?;
+        match self.oversize {
+            0 => Some(cursor),
+            times => {
+                let skip = 1u64.checked_shl(times - 1).unwrap_or(u64::MAX);
+                Some(cursor.max(self.last_seen).saturating_add(skip))
+            }
+        }
+    }
+
+    async fn read(&mut self, socket: &mut Socket) -> End {
+        let now = Instant::now();
+        let mut reader = Reader::new(now);
+        let mut ping = tokio::time::interval(PING_INTERVAL);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = now;
+        loop {
+            let message = tokio::select! {
+                message = socket.next() => message,
+                () = sleep_until(now + STEADY_AFTER), if !reader.is_steady => {
+                    reader.steady(self).await;
+                    continue;
+                }
+                _ = ping.tick() => {
+                    if heard.elapsed() > SILENCE_MAX {
+                        return End::Silence;
+                    }
+                    // A host that sends nothing is not held back by its limit any more.
+                    reader.settle(self).await;
+                    if let Err(error) = socket.send(Message::Ping(Bytes::new())).await {
+                        return End::Broken(error.to_string());
+                    }
+                    continue;
+                }
+            };
+            heard = Instant::now();
+            let end = match message {
+                Some(Ok(Message::Binary(bytes))) => reader.receive(self, &bytes).await.err(),
+                Some(Ok(Message::Close(reason))) => {
+                    Some(End::Upstream(reason.map_or_else(|| "closed".to_owned(), |reason| reason.to_string())))
+                }
+                // Pings are answered by the library; text is no part of the stream.
+                Some(Ok(_)) => None,
+                Some(Err(WsError::Capacity(CapacityError::MessageTooLong { .. }))) => Some(End::Oversize),
+                Some(Err(error)) => Some(End::Broken(error.to_string())),
+                None => Some(End::Upstream("closed without a reason".to_owned())),
+            };
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+}
+
+/// What one connection's reading remembers between messages.
+struct Reader {
+    last_seq: u64,
+    malformed: u32,
+    rate: Rate,
+    /// The host has said nothing against us, in time or by an event.
+    is_steady: bool,
+    /// When to look at the time in an event again.
+    time_at: Instant,
+}
+
+impl Reader {
+    fn new(now: Instant) -> Reader {
+        Reader { last_seq: 0, malformed: 0, rate: Rate::default(), is_steady: false, time_at: now }
+    }
+
+    async fn receive(&mut self, stream: &mut Stream, bytes: &[u8]) -> Result<(), End> {
+        let host = Arc::clone(&stream.host);
+        let stats = Arc::clone(stream.context.intake.stats());
+        host.counts.received.fetch_add(1, Ordering::Relaxed);
+        stats.received();
+        let peek = match frame::peek(bytes) {
+            Ok(peek) => peek,
+            Err(error) => {
+                tracing::debug!(host = %host.name, %error, "malformed message");
+                stats.dropped(Reason::Malformed);
+                host.counts.dropped.fetch_add(1, Ordering::Relaxed);
+                self.malformed += 1;
+                return if self.malformed < MALFORMED_IN_A_ROW_MAX { Ok(()) } else { Err(End::Malformed) };
+            }
+        };
+        self.malformed = 0;
+        match peek {
+            Peek::Event { did, seq, .. } => {
+                stream.oversize = 0;
+                stream.last_seen = stream.last_seen.max(seq);
+                host.pulse.event_read(self.time_of(bytes));
+                self.event(stream, did, seq, bytes).await;
+                host.pulse.event_taken();
+                Ok(())
+            }
+            Peek::Other => match frame::decode(bytes) {
+                Ok(Frame::Info { name, .. }) => {
+                    // The host no longer holds what we missed (protocol 12).
+                    tracing::info!(host = %host.name, name, "the host reports");
+                    stats.upstream_info();
+                    Ok(())
+                }
+                Ok(Frame::Error { error: "FutureCursor", .. }) => Err(End::FutureCursor),
+                Ok(Frame::Error { error, message }) => {
+                    Err(End::Upstream(format!("{error} {}", message.unwrap_or_default())))
+                }
+                // A kind of message that this version does not know (protocol 11).
+                _ => Ok(()),
+            },
+        }
+    }
+
+    async fn event(&mut self, stream: &mut Stream, did: &str, seq: u64, bytes: &[u8]) {
+        let (host, context) = (Arc::clone(&stream.host), Arc::clone(&stream.context));
+        let intake = &context.intake;
+        let refuse = |reason| {
+            intake.stats().dropped(reason);
+            host.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        };
+        if seq <= self.last_seq {
+            return refuse(Reason::OutOfOrder);
+        }
+        self.last_seq = seq;
+        self.keep_rate(stream).await;
+        let counted = bytes.len().clamp(IN_FLIGHT_BYTES_MIN, IN_FLIGHT_BYTES_MAX) as u32;
+        let Ok(share) = Arc::clone(&stream.in_flight).acquire_many_owned(counted).await else { return };
+        if host.cursor().is_none() {
+            context.start_host_at(&host, seq.saturating_sub(1));
+        }
+        // No await after `begin`: a stream that is cut here must not leave an event begun that nobody finishes.
+        let Some(place) = intake.reserve(did, bytes.len()).await else { return };
+        match host.begin(seq) {
+            Arrival::Repeated => refuse(Reason::Repeated),
+            Arrival::New => place.put(Inbound::new(Arc::clone(&host), seq, bytes.into(), share)),
+        }
+    }
+
+    /// Waits as long as the host's event limit wants it.
+    async fn keep_rate(&mut self, stream: &mut Stream) {
+        let pause = match stream.host.limits().events_per_second {
+            Some(per_second) => self.rate.pause(per_second),
+            None => {
+                self.rate.lift();
+                Duration::ZERO
+            }
+        };
+        self.steady(stream).await;
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+    }
+
+    /// The host delivers, or could: whatever went wrong before is over.
+    async fn steady(&mut self, stream: &mut Stream) {
+        self.is_steady = true;
+        stream.backoff.succeeded();
+        self.settle(stream).await;
+    }
+
+    /// The status of a host with a steady stream: active, or throttled while its event limit holds it back.
+    async fn settle(&self, stream: &Stream) {
+        if self.is_steady {
+            let status = if self.rate.is_throttled() { HostStatus::Throttled } else { HostStatus::Active };
+            stream.context.set_status(&stream.host, status).await;
+        }
+    }
+
+    /// When the host made an event, asked for from time to time.
+    fn time_of(&mut self, event: &[u8]) -> Option<jiff::Timestamp> {
+        let now = Instant::now();
+        if now < self.time_at {
+            return None;
+        }
+        self.time_at = now + TIME_INTERVAL;
+        frame::time(event)?.parse().ok()
+    }
+}
