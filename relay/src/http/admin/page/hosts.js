@@ -1,6 +1,6 @@
 // The hosts: list, search, and what can be done about one.
 
-import { ago, attempt, byId, duration, element, fillFacts, get, number, onSubmit, send } from "./dom.js";
+import { ago, ask, attempt, byId, duration, element, fillFacts, get, number, onSubmit, send } from "./dom.js";
 import { Table } from "./table.js";
 
 const limited = (count, limit) => (limit === null ? number(count) : `${number(count)} / ${number(limit)}`);
@@ -135,6 +135,12 @@ function setUpDialog() {
   });
   byId("host-reconnect").addEventListener("click", () => {
     change(`${name()} is being connected again.`, "/admin/subs/killUpstream", { query: { host: name(), block: false } });
+  });
+  byId("host-reset").addEventListener("click", async () => {
+    const question = `Read ${name()} from its live stream on? What it sent since its cursor is missed.`;
+    if (await ask(question, "Reset cursor")) {
+      change(`The cursor of ${name()} is reset.`, "/admin/pds/resetCursor", { query: { host: name() } });
+    }
   });
   byId("host-ban").addEventListener("click", async (event) => {
     await (event.target.textContent === "Block" ? block : unblock)({ host: name(), id: shownId });
