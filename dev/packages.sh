@@ -28,6 +28,8 @@ NEEDS=(
   "iptables iptables" # kubelet's
   "socat socat"
   "shellcheck shellcheck"
+  "chromium chromium"
+  "chromedriver chromium-driver" # drives the page for people
   "/usr/lib/postgresql/*/bin/initdb postgresql" # the tests start one of their own
 )
 

@@ -19,10 +19,10 @@ impl Redacted {
         &self.0
     }
 
-    /// Its first line: of a file with several tokens, the one to use.
+    /// The first word: of a file of tokens, the one to use. The name of its holder may stand behind it.
     #[must_use]
-    pub fn first_line(&self) -> &str {
-        self.0.lines().next().unwrap_or_default()
+    pub fn first_token(&self) -> &str {
+        self.0.split_whitespace().next().unwrap_or_default()
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Settings {
     #[arg(long, env = "RELAY_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
-    /// File with the token of the admin API; several lines are several tokens
+    /// File of admin tokens, one on each line as TOKEN or TOKEN NAME; changes are taken without a restart
     #[arg(long, env = "RELAY_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
 
@@ -122,6 +122,10 @@ pub struct Settings {
     /// Firehose connections served at once [default: 1000]
     #[arg(long, env = "RELAY_MAX_CONSUMERS", value_name = "N")]
     pub max_consumers: Option<usize>,
+
+    /// Firehose connections served at once to one IPv4 address or one IPv6 /64 [default: 100]
+    #[arg(long, env = "RELAY_MAX_CONSUMERS_PER_ADDRESS", value_name = "N")]
+    pub max_consumers_per_address: Option<usize>,
 
     /// Whether the last address in X-Forwarded-For is the consumer's: right only behind a proxy [default: false]
     #[arg(long, env = "RELAY_TRUST_FORWARDED_FOR", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
@@ -221,8 +225,10 @@ pub struct Config {
     pub plc_url: String,
     /// Directory whose export is followed, without a slash at its end.
     pub plc_export: Option<String>,
-    /// Tokens of the admin API; none closes it.
-    pub admin_tokens: Vec<String>,
+    /// Token of the admin API; with none here and none in the file it is closed.
+    pub admin_token: Option<String>,
+    /// File of more tokens.
+    pub admin_token_file: Option<PathBuf>,
     /// Relays to ask for hosts.
     pub bootstrap_relays: Vec<String>,
     /// Hosts to connect to.
@@ -257,6 +263,8 @@ pub struct Config {
     pub sibling_token: Option<String>,
     /// Firehose connections at once.
     pub max_consumers: usize,
+    /// Firehose connections at once of one address.
+    pub max_consumers_per_address: usize,
     /// Consumers come through a proxy that says who they are.
     pub trust_forwarded_for: bool,
     /// Floor of the next seq.
@@ -313,6 +321,7 @@ const DEFAULT_DISCOVERY_INTERVAL: Duration = Duration::from_secs(3600);
 /// Bootstrap relays belong to others: a question is some pages of a list that hardly changes.
 const DISCOVERY_INTERVAL_MIN: Duration = Duration::from_secs(1);
 const DEFAULT_MAX_CONSUMERS: usize = 1000;
+const DEFAULT_MAX_CONSUMERS_PER_ADDRESS: usize = 100;
 /// Seqs stay below 2^53 (protocol 5); a floor above this leaves no room to count.
 const INITIAL_SEQ_MAX: u64 = 1 << 52;
 
@@ -353,6 +362,7 @@ impl Settings {
             sibling_relays: self.sibling_relays.or(other.sibling_relays),
             sibling_token: self.sibling_token.or(other.sibling_token),
             max_consumers: self.max_consumers.or(other.max_consumers),
+            max_consumers_per_address: self.max_consumers_per_address.or(other.max_consumers_per_address),
             trust_forwarded_for: self.trust_forwarded_for.or(other.trust_forwarded_for),
             initial_seq: self.initial_seq.or(other.initial_seq),
         }
@@ -388,7 +398,8 @@ impl Settings {
             database_url,
             plc_url,
             plc_export,
-            admin_tokens: admin_tokens(self.admin_token, self.admin_token_file.as_deref())?,
+            admin_token: self.admin_token,
+            admin_token_file: self.admin_token_file.map(check_token_file).transpose()?,
             bootstrap_relays: bootstrap_relays.collect::<Result<_, _>>()?,
             hosts: self.hosts.unwrap_or_default(),
             allow_insecure_hosts: self.allow_insecure_hosts.unwrap_or(false),
@@ -412,6 +423,7 @@ impl Settings {
             sibling_relays: sibling_relays.collect::<Result<_, _>>()?,
             sibling_token: self.sibling_token.filter(|token| !token.is_empty()),
             max_consumers: self.max_consumers.unwrap_or(DEFAULT_MAX_CONSUMERS),
+            max_consumers_per_address: self.max_consumers_per_address.unwrap_or(DEFAULT_MAX_CONSUMERS_PER_ADDRESS),
             trust_forwarded_for: self.trust_forwarded_for.unwrap_or(false),
             initial_seq,
         })
@@ -465,17 +477,15 @@ fn check_url(key: &'static str, url: String) -> Result<String, ConfigError> {
     }
 }
 
-fn admin_tokens(token: Option<String>, file: Option<&Path>) -> Result<Vec<String>, ConfigError> {
-    let mut tokens: Vec<String> = token.into_iter().collect();
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Value {
+/// The file is read again and again later; one that cannot be read from the start is a mistake.
+fn check_token_file(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    match std::fs::read_to_string(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(ConfigError::Value {
             key: "admin-token-file",
             message: format!("cannot read {}: {error}", path.display()),
-        })?;
-        tokens.extend(text.lines().map(|line| line.trim().to_owned()));
+        }),
     }
-    tokens.retain(|token| !token.is_empty());
-    Ok(tokens)
 }
 
 impl FromStr for Span {

@@ -14,7 +14,7 @@ use crate::account::Accounts;
 use crate::config::{Config, Durability, LogCompression};
 use crate::decisions::{self, Decisions};
 use crate::firehose::{self, Firehose};
-use crate::host::{self, Hosts, HostsContext, RepoStatuses, discovery};
+use crate::host::{self, Hosts, HostsContext, RepoStatuses, RequestCrawl, discovery};
 use crate::http::{self, App, Tokens};
 use crate::identity::{self, Resolver};
 use crate::log::{self, Log};
@@ -139,6 +139,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         reader.clone(),
         firehose::Limits {
             consumers_max: config.max_consumers,
+            consumers_per_address_max: config.max_consumers_per_address,
             ring_bytes_max: budget.ring as usize,
             trust_forwarded_for: config.trust_forwarded_for,
             replay_turns: budget.replay as usize / firehose::REPLAY_CHUNK_BYTES,
@@ -189,12 +190,13 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let app = Arc::new(App {
         firehose: Arc::clone(&firehose),
         hosts: Arc::clone(&hosts),
+        request_crawl: RequestCrawl::load(decisions.clone()).await?,
         accounts,
         resolver: Arc::clone(&resolver),
         decisions,
         reporter: Arc::clone(&reporter),
         siblings,
-        tokens: Tokens::new(&config.admin_tokens),
+        tokens: Tokens::new(config.admin_token.as_deref(), config.admin_token_file.clone()),
         takedowns,
     });
     let (stop_http, http_stopping) = watch::channel(false);
@@ -211,6 +213,8 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         let reporter = Arc::clone(&reporter);
         async move { reporter.follow_rate().await }
     });
+
+    let tokens = tokio::spawn(async move { app.tokens.follow_file().await });
 
     stop.await;
     tracing::info!("stopping");
@@ -230,6 +234,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     discovery.abort();
     export.abort();
     rate.abort();
+    tokens.abort();
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{World, assert_delivered};
+use serde_json::Value;
 use sim::{Consumer, Received, Sent};
 use tokio_tungstenite::tungstenite::Error;
 
@@ -59,6 +60,58 @@ async fn no_more_consumers_are_served_than_the_limit() {
 }
 
 /// Protocol 7.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_consumers_of_one_address_are_served_than_its_limit() {
+    let mut world = World::new(63, &["--max-consumers-per-address=2"]).await;
+    let _first = world.relay.consumer(None).await;
+    let leaving = world.relay.consumer(None).await;
+    let Err(Error::Http(refusal)) = Consumer::connect(world.relay.public, None).await else {
+        panic!("a third consumer of the address is refused");
+    };
+    assert_eq!(refusal.status(), 429, "protocol 1");
+    let body = refusal.body().as_deref().unwrap_or_default();
+    assert!(String::from_utf8_lossy(body).contains("from your address"), "{refusal:?}");
+    drop(leaving);
+    world.relay.until("the place is free again", async |relay| relay.count("/consumers/connected").await == 1).await;
+    let _other = world.relay.consumer(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_tells_how_far_a_consumer_is_and_an_operator_can_end_it() {
+    let mut world = World::new(64, &[]).await;
+    let host = world.host().await;
+    let mut account = world.account(&host);
+    let mut staying = world.relay.consumer(None).await;
+    let mut leaving = Consumer::connect_as("reader/1.2", world.relay.public, None).await.unwrap();
+    let sent: Vec<Sent> = (0..3).map(|_| host.emit(account.act())).collect();
+    leaving.events(3).await;
+    let is_counted = async |relay: &sim::Relay| consumer(relay, "reader/1.2").await["events_consumed"] == 3;
+    world.relay.until("all three are counted", is_counted).await;
+    let listed = consumer(&world.relay, "reader/1.2").await;
+    let bytes: u64 = sent.iter().map(|event| event.content().len() as u64).sum();
+    assert!(listed["bytes"].as_u64().unwrap() > bytes, "the frames of {bytes} bytes and more: {listed}");
+    assert_eq!((&listed["cursor"], &listed["lag"]), (&3.into(), &0.into()), "{listed}");
+    assert_eq!((&listed["remote_addr"], &listed["state"]), (&"127.0.0.1".into(), &"live".into()), "{listed}");
+
+    let path = format!("/admin/consumers/disconnect?id={}", listed["id"]);
+    assert_eq!(world.relay.post_admin(&path, Value::Null).await.status, 200);
+    assert_eq!(leaving.next().await, Received::Closed(Some(1008)), "told to go");
+    world.relay.until("it is gone", async |relay| relay.count("/consumers/connected").await == 1).await;
+    assert_eq!(world.relay.post_admin(&path, Value::Null).await.status, 404, "nobody of that id is there any more");
+    let newest = &world.relay.get_admin("/admin/audit").await.json[0];
+    assert_eq!((&newest["action"], &newest["detail"]), (&"disconnect_consumer".into(), &"reader/1.2".into()));
+
+    let last = host.emit(account.act());
+    assert_delivered(&staying.events(4).await[3..], [&last], "the other one");
+}
+
+/// A consumer in the list, by its user agent.
+async fn consumer(relay: &sim::Relay, user_agent: &str) -> Value {
+    let listed = relay.get_admin("/admin/consumers/list").await.json;
+    let found = listed.as_array().unwrap().iter().find(|consumer| consumer["user_agent"] == user_agent);
+    found.cloned().unwrap_or_default()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_reads_nothing_holds_up_nobody() {
     const EVENTS: usize = 20_000;

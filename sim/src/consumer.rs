@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use relay::protocol::frame::{self, Frame, Kind, Peek};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -46,9 +47,16 @@ pub struct Delivered {
 impl Consumer {
     /// Subscribes at an address.
     pub async fn connect(address: SocketAddr, cursor: Option<u64>) -> Result<Consumer, Error> {
+        Consumer::connect_as("simulated-consumer", address, cursor).await
+    }
+
+    /// Subscribes under a user agent of its own.
+    pub async fn connect_as(user_agent: &str, address: SocketAddr, cursor: Option<u64>) -> Result<Consumer, Error> {
         let cursor = cursor.map_or_else(String::new, |cursor| format!("?cursor={cursor}"));
         let url = format!("ws://{address}/xrpc/com.atproto.sync.subscribeRepos{cursor}");
-        Ok(Consumer(tokio_tungstenite::connect_async(url).await?.0))
+        let mut request = url.into_client_request()?;
+        request.headers_mut().insert("user-agent", user_agent.parse().expect("a header"));
+        Ok(Consumer(tokio_tungstenite::connect_async(request).await?.0))
     }
 
     /// What comes next.

@@ -138,7 +138,7 @@ impl Reader {
     pub async fn read(&self, ip: &str, token: &Redacted) -> Result<Document, ReadError> {
         let ip: IpAddr = ip.parse().map_err(|_| ReadError::Unreachable(format!("pod IP {ip:?}")))?;
         let url = format!("http://{}/admin/status", SocketAddr::new(ip, self.port));
-        let mut response = self.http.get(url).bearer_auth(token.first_line()).send().await?;
+        let mut response = self.http.get(url).bearer_auth(token.first_token()).send().await?;
         match response.status().as_u16() {
             200 => {}
             401 | 403 => return Err(ReadError::Unauthorized),

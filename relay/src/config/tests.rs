@@ -124,14 +124,6 @@ fn the_export_is_that_of_the_directory_or_of_a_mirror() {
 }
 
 #[test]
-fn a_token_file_holds_a_token_on_each_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("token");
-    std::fs::write(&path, "new\n\n  old \n").unwrap();
-    assert_eq!(admin_tokens(Some("flag".to_owned()), Some(&path)).unwrap(), ["flag", "new", "old"]);
-}
-
-#[test]
 fn trusted_domains_cover_what_is_below_them() {
     let cases = [
         ("*.host.example.com", "a.host.example.com", true),

@@ -23,10 +23,10 @@ pub struct AuditRow {
     pub at_ms: i64,
     /// Who.
     pub actor: String,
-    /// What: `add_host`, `set_host_status`, `set_host_limits`, `set_host_validation`, `reset_cursor`, `ban_domain`,
-    /// `unban_domain`, `take_down`, `reverse_takedown`, `change_setting`.
+    /// What: `add_host`, `set_host_status`, `set_host_limits`, `set_host_validation`, `disconnect_host`, `reset_cursor`,
+    /// `ban_domain`, `unban_domain`, `take_down`, `reverse_takedown`, `change_setting`, `disconnect_consumer`.
     pub action: String,
-    /// On what: a hostname, a domain, a DID or a setting.
+    /// On what: a hostname, a domain, a DID, a setting, the address of a consumer.
     pub subject: String,
     /// How, as people read it.
     pub detail: Option<String>,

@@ -7,6 +7,7 @@ mod audit;
 mod domains;
 mod hosts;
 mod open;
+mod settings;
 mod takedowns;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod tests;
 pub use audit::{Actor, AuditRow};
 pub use hosts::{DayIsFull, HostRow, HostStatus, OwnLimits};
 pub use open::OpenError;
+pub use settings::Setting;
 
 use sqlx::any::AnyRow;
 use sqlx::{Any, AnyPool, Decode, Row, Transaction, Type};

@@ -138,6 +138,7 @@ impl Consumer {
         let mut ticks = interval(tick(&self.firehose.limits));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
+        let entry = Arc::clone(&self.registration.entry);
         self.begin(cursor);
         loop {
             self.refill();
@@ -150,6 +151,7 @@ impl Consumer {
                 chunk = next_chunk(&mut self.reading), if self.reading.is_some() => self.on_chunk(chunk),
                 _ = wake.changed(), if is_open && is_waiting && self.reading.is_none() => {}
                 _ = self.drain.changed(), if is_open => {}
+                () = entry.cut(), if is_open => self.close(Disconnect::Operator, CloseCode::Policy, "cut by an operator"),
                 now = ticks.tick() => self.on_tick(now)?,
             }
         }

@@ -176,6 +176,16 @@ impl Firehose {
         self.consumers.list()
     }
 
+    /// Ends one consumer's connection; says who it was, if it is connected.
+    pub fn disconnect(&self, id: u64) -> Option<ConsumerInfo> {
+        self.consumers.cut(id)
+    }
+
+    /// Seq of the newest event, which a consumer that keeps up has.
+    pub fn head(&self) -> u64 {
+        self.reader.last_seq()
+    }
+
     /// Number of connected consumers.
     pub fn consumers(&self) -> usize {
         self.consumers.len()

@@ -1,15 +1,16 @@
 //! Who is connected, and how many may be.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::outgoing::Progress;
 use super::stats::add;
+use crate::net::network;
 
 /// Greatest length of a user agent that is remembered, in bytes.
 const USER_AGENT_BYTES_MAX: usize = 256;
@@ -69,6 +70,8 @@ pub(super) struct Entry {
     events_sent: AtomicU64,
     bytes_sent: AtomicU64,
     replaying: AtomicBool,
+    /// Given a permit to end the connection.
+    cut: Notify,
 }
 
 /// A consumer's place among the connected ones; it is free again when this is dropped.
@@ -119,6 +122,7 @@ impl Registry {
             events_sent: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
             replaying: AtomicBool::new(false),
+            cut: Notify::new(),
         });
         inner.entries.insert(entry.id, Arc::clone(&entry));
         self.count.send_replace(inner.entries.len());
@@ -138,6 +142,13 @@ impl Registry {
 
     pub fn list(&self) -> Vec<ConsumerInfo> {
         self.lock().entries.values().map(|entry| entry.info()).collect()
+    }
+
+    /// Ends a consumer's connection; says who it was, if it is connected.
+    pub fn cut(&self, id: u64) -> Option<ConsumerInfo> {
+        let entry = Arc::clone(self.lock().entries.get(&id)?);
+        entry.cut.notify_one();
+        Some(entry.info())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -174,6 +185,11 @@ impl Entry {
         add(&self.bytes_sent, progress.bytes as u64);
     }
 
+    /// Returns when somebody wants the connection to end.
+    pub async fn cut(&self) {
+        self.cut.notified().await;
+    }
+
     pub fn info(&self) -> ConsumerInfo {
         ConsumerInfo {
             id: self.id,
@@ -188,14 +204,6 @@ impl Entry {
                 false => ConsumerState::Live,
             },
         }
-    }
-}
-
-/// What the limit per address counts: an IPv4 address, or the /64 of an IPv6 address, since one customer has all of it.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

@@ -19,11 +19,13 @@ pub enum Disconnect {
     Draining,
     /// The relay could not read its own log.
     Log,
+    /// An operator ended it.
+    Operator,
 }
 
 impl Disconnect {
     /// Every reason.
-    pub const ALL: [Disconnect; 7] = [
+    pub const ALL: [Disconnect; 8] = [
         Disconnect::Client,
         Disconnect::TooSlow,
         Disconnect::FutureCursor,
@@ -31,6 +33,7 @@ impl Disconnect {
         Disconnect::Protocol,
         Disconnect::Draining,
         Disconnect::Log,
+        Disconnect::Operator,
     ];
 
     /// Label of the reason in metrics.
@@ -43,6 +46,7 @@ impl Disconnect {
             Disconnect::Protocol => "protocol",
             Disconnect::Draining => "draining",
             Disconnect::Log => "log",
+            Disconnect::Operator => "operator",
         }
     }
 }

@@ -4,27 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{CheckError, check};
-use super::registry::ADMIN;
 use super::{Host, HostName, HostNameError, Hosts, Progress};
 use crate::decisions::{self, Actor, DayIsFull, HostStatus};
 
 /// Who names a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named {
+pub enum Named<'a> {
     /// The configuration. Such a host need not prove itself first: it may be down at the moment.
     ByConfiguration,
-    /// A holder of the admin token; no proof either.
-    ByAdmin,
+    /// A holder of an admin token, by name; no proof either.
+    ByAdmin(&'a str),
     /// A bootstrap relay, in its list. It may name thousands at once.
     ByRelay,
     /// Anyone, by requestCrawl: only so many new ones are taken in a day.
     ByAnyone,
 }
 
-impl Named {
-    fn actor(self) -> Actor<'static> {
+impl<'a> Named<'a> {
+    fn actor(self) -> Actor<'a> {
         match self {
-            Named::ByAdmin => ADMIN,
+            Named::ByAdmin(name) => Actor::Admin(name),
             Named::ByConfiguration | Named::ByRelay | Named::ByAnyone => Actor::Relay,
         }
     }
@@ -77,7 +76,7 @@ impl From<decisions::Error> for AddError {
 impl Hosts {
     /// Takes a host that somebody named, if it passes the checks, before which nothing of it is remembered (protocol
     /// 14); a known one is tried soon, if it is not connected.
-    pub async fn add(&self, name: &str, by: Named) -> Result<Arc<Host>, AddError> {
+    pub async fn add(&self, name: &str, by: Named<'_>) -> Result<Arc<Host>, AddError> {
         let name = HostName::parse(name, self.context.allow_insecure)?;
         if let Some(host) = self.find(name.as_str()) {
             if host.status() == HostStatus::Banned {

@@ -17,6 +17,7 @@ mod rate;
 mod registry;
 mod repo_status;
 mod report;
+mod request_crawl;
 mod stream;
 mod task;
 mod tls;
@@ -30,6 +31,7 @@ pub use pulse::Pulse;
 pub use registry::{Hosts, LimitsError, accounts_key, floor_key, id_of_key};
 pub use repo_status::RepoStatuses;
 pub use report::{HostReport, Lags};
+pub use request_crawl::RequestCrawl;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -51,6 +53,8 @@ pub struct Host {
     pub id: u32,
     /// Its name, as identities and APIs write it.
     pub name: HostName,
+    /// When it was added, in milliseconds since 1970.
+    pub added_at_ms: i64,
     /// Accounts on it whose events are in the log.
     accounts: AtomicU64,
     /// Places of accounts that are taken: those, and the ones whose first event is on its way to the log.
@@ -85,6 +89,8 @@ pub struct Standing {
     pub status: HostStatus,
     /// Raised to make its task connect soon, whatever the back-off says.
     pub wakes: u64,
+    /// Raised to make its task end the stream that is open, and connect again.
+    pub cuts: u64,
     /// Raised to make its task forget the cursor and begin again from the host's live stream.
     pub resets: u64,
 }
@@ -93,7 +99,7 @@ impl Standing {
     /// Whether what the task does under an earlier standing has to end at once.
     fn ends(&self, earlier: &Standing) -> bool {
         let is_banned = |standing: &Standing| standing.status == HostStatus::Banned;
-        is_banned(self) != is_banned(earlier) || self.resets != earlier.resets
+        is_banned(self) != is_banned(earlier) || self.resets != earlier.resets || self.cuts != earlier.cuts
     }
 }
 
@@ -123,12 +129,13 @@ impl Host {
         Host {
             id,
             name,
+            added_at_ms: 0,
             accounts: AtomicU64::new(accounts),
             places: AtomicU64::new(accounts),
             held: AtomicU64::new(0),
             limits: RwLock::new(limits),
             validation: RwLock::new(Validation::Enforce),
-            standing: watch::Sender::new(Standing { status, wakes: 0, resets: 0 }),
+            standing: watch::Sender::new(Standing { status, wakes: 0, cuts: 0, resets: 0 }),
             progress: Mutex::new(progress),
             // What a start has learnt from the log is in no row yet.
             progress_changed: AtomicBool::new(true),
@@ -155,6 +162,11 @@ impl Host {
     /// Makes its task connect soon, if it is waiting.
     pub fn wake(&self) {
         self.standing.send_modify(|standing| standing.wakes += 1);
+    }
+
+    /// Makes its task end the stream that is open, and connect again.
+    pub fn disconnect(&self) {
+        self.standing.send_modify(|standing| standing.cuts += 1);
     }
 
     /// Makes its task forget how far it has read, and read what the host sends from now on.

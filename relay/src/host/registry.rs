@@ -13,9 +13,6 @@ use crate::decisions::{self, Actor, HostRow, HostStatus, OwnLimits};
 use crate::store::{Column, Store, StoreError};
 use crate::verify::{Change, Decision};
 
-/// Holders of the admin token are one person to the audit.
-pub(super) const ADMIN: Actor<'static> = Actor::Admin("admin");
-
 /// The hosts of the relay.
 pub struct Hosts {
     pub(super) context: Arc<HostsContext>,
@@ -104,44 +101,51 @@ impl Hosts {
     }
 
     /// Changes that, until the next start; 0 for any number.
-    pub async fn set_new_hosts_per_day(&self, per_day: u64) -> Result<(), decisions::Error> {
+    pub async fn set_new_hosts_per_day(&self, per_day: u64, by: Actor<'_>) -> Result<(), decisions::Error> {
         let detail = per_day.to_string();
-        self.context.decisions.note(ADMIN, "change_setting", "new_hosts_per_day", Some(&detail)).await?;
+        self.context.decisions.note(by, "change_setting", "new_hosts_per_day", Some(&detail)).await?;
         self.new_hosts_per_day.store(per_day, Ordering::Relaxed);
         Ok(())
     }
 
     /// Bans a host, or lets it in again if it is banned.
-    pub async fn set_banned(&self, host: &Host, is_banned: bool) -> Result<(), decisions::Error> {
+    pub async fn set_banned(&self, host: &Host, is_banned: bool, by: Actor<'_>) -> Result<(), decisions::Error> {
         if is_banned == (host.status() == HostStatus::Banned) {
             return Ok(());
         }
         let status = if is_banned { HostStatus::Banned } else { HostStatus::Idle };
-        self.context.decisions.set_host_status(host.id, status, ADMIN).await?;
+        self.context.decisions.set_host_status(host.id, status, by).await?;
         host.set_status(status);
         Ok(())
     }
 
+    /// Ends the stream that is open to a host; its task connects again.
+    pub async fn disconnect(&self, host: &Host, by: Actor<'_>) -> Result<(), decisions::Error> {
+        self.context.decisions.note(by, "disconnect_host", host.name.as_str(), None).await?;
+        host.disconnect();
+        Ok(())
+    }
+
     /// Takes no host of a domain any more, and bans those that are here; says whether the domain was not banned yet.
-    pub async fn ban_domain(&self, domain: &str) -> Result<bool, decisions::Error> {
-        let is_new = self.context.decisions.ban_domain(domain, ADMIN).await?;
+    pub async fn ban_domain(&self, domain: &str, by: Actor<'_>) -> Result<bool, decisions::Error> {
+        let is_new = self.context.decisions.ban_domain(domain, by).await?;
         for host in self.all() {
             if self.context.decisions.banned_domain_of(host.name.as_str()).await?.is_some() {
-                self.set_banned(&host, true).await?;
+                self.set_banned(&host, true, by).await?;
             }
         }
         Ok(is_new)
     }
 
     /// Takes hosts of a domain again; those that are here stay banned until somebody says otherwise.
-    pub async fn unban_domain(&self, domain: &str) -> Result<bool, decisions::Error> {
-        self.context.decisions.unban_domain(domain, ADMIN).await
+    pub async fn unban_domain(&self, domain: &str, by: Actor<'_>) -> Result<bool, decisions::Error> {
+        self.context.decisions.unban_domain(domain, by).await
     }
 
     /// Gives one host limits of its own, and lets in what was held back by the old ones. Says how many accounts that
     /// were.
-    pub async fn set_limits(&self, host: &Arc<Host>, limits: OwnLimits) -> Result<u64, LimitsError> {
-        self.context.decisions.set_host_limits(host.id, limits, ADMIN).await?;
+    pub async fn set_limits(&self, host: &Arc<Host>, limits: OwnLimits, by: Actor<'_>) -> Result<u64, LimitsError> {
+        self.context.decisions.set_host_limits(host.id, limits, by).await?;
         host.set_limits(limits.or(self.config.limits_of(host.name.as_str())));
         let mut let_in = 0;
         // At most `HELD_MAX` of them.
@@ -156,17 +160,22 @@ impl Hosts {
     }
 
     /// Says what happens to one host's events that fail verification; `None` is as configured.
-    pub async fn set_validation(&self, host: &Host, validation: Option<Validation>) -> Result<(), decisions::Error> {
-        self.context.decisions.set_host_validation(host.id, validation, ADMIN).await?;
+    pub async fn set_validation(
+        &self,
+        host: &Host,
+        validation: Option<Validation>,
+        by: Actor<'_>,
+    ) -> Result<(), decisions::Error> {
+        self.context.decisions.set_host_validation(host.id, validation, by).await?;
         host.set_validation(validation.unwrap_or_else(|| self.config.validation_of(host.name.as_str())));
         Ok(())
     }
 
     /// Forgets how far a host was read: it is asked for its live stream, and what it sent since is not asked for. This
     /// is how a host comes back that has lost its past (protocol 12).
-    pub async fn reset_cursor(&self, host: &Host) -> Result<(), decisions::Error> {
+    pub async fn reset_cursor(&self, host: &Host, by: Actor<'_>) -> Result<(), decisions::Error> {
         let was = host.cursor().map_or_else(|| "it had none".to_owned(), |cursor| format!("it was {cursor}"));
-        self.context.decisions.note(ADMIN, "reset_cursor", host.name.as_str(), Some(&was)).await?;
+        self.context.decisions.note(by, "reset_cursor", host.name.as_str(), Some(&was)).await?;
         host.ask_reset();
         Ok(())
     }
@@ -216,7 +225,8 @@ impl Hosts {
 
     pub(super) fn host(&self, row: &HostRow, name: HostName, progress: Progress, accounts: u64) -> Host {
         let limits = row.limits.or(self.config.limits_of(name.as_str()));
-        let host = Host::new(row.id, name, limits, row.status, progress, accounts);
+        let mut host = Host::new(row.id, name, limits, row.status, progress, accounts);
+        host.added_at_ms = row.added_at_ms;
         host.set_validation(row.validation.unwrap_or_else(|| self.config.validation_of(host.name.as_str())));
         if let (Some(error), Some(at_ms)) = (row.last_error.clone(), row.last_error_at_ms) {
             host.set_trouble(Trouble { error, at_ms });

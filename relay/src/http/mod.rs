@@ -23,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 use crate::account::Accounts;
 use crate::decisions::Decisions;
 use crate::firehose::Firehose;
-use crate::host::Hosts;
+use crate::host::{Hosts, RequestCrawl};
 use crate::identity::Resolver;
 use crate::report::Reporter;
 use crate::siblings::Siblings;
@@ -40,6 +40,8 @@ pub struct App {
     pub firehose: Arc<Firehose>,
     /// Hosts.
     pub hosts: Arc<Hosts>,
+    /// Whether anyone may name a host.
+    pub request_crawl: RequestCrawl,
     /// Accounts.
     pub accounts: Accounts,
     /// Identities.
@@ -96,8 +98,10 @@ fn timed_out() -> Response {
     answer::error(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the request was not complete in time")
 }
 
-/// CORS for browsers, and the name by which relays know each other (protocol 9, 35).
+/// CORS for browsers, and the name by which relays know each other (protocol 9, 35). The admin API is not for pages of
+/// other sites.
 async fn common_headers(request: Request, next: Next) -> Response {
+    let is_for_all = !request.uri().path().starts_with("/admin");
     let is_preflight = request.method() == Method::OPTIONS;
     let mut response = if is_preflight {
         StatusCode::NO_CONTENT.into_response()
@@ -106,8 +110,10 @@ async fn common_headers(request: Request, next: Next) -> Response {
     };
     let headers = response.headers_mut();
     headers.insert(header::SERVER, crate::USER_AGENT);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    if is_preflight {
+    if is_for_all {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    if is_for_all && is_preflight {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS"));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
     }

@@ -55,11 +55,14 @@ pub(super) struct Crawl {
 }
 
 async fn request_crawl(State(app): State<Arc<App>>, Told(asked): Told<Crawl>) -> Response {
+    if !app.request_crawl.is_enabled() {
+        return answer::error(StatusCode::FORBIDDEN, "Forbidden", "requestCrawl is switched off on this relay");
+    }
     crawl(&app, &asked, Named::ByAnyone).await
 }
 
 /// Takes a host that is named.
-pub(super) async fn crawl(app: &App, asked: &Crawl, by: Named) -> Response {
+pub(super) async fn crawl(app: &App, asked: &Crawl, by: Named<'_>) -> Response {
     match app.hosts.add(&asked.hostname, by).await {
         Ok(_) => Json(json!({})).into_response(),
         Err(error @ AddError::Name(_)) => answer::error(StatusCode::BAD_REQUEST, "BadRequest", error),

@@ -9,7 +9,7 @@ mod tests;
 
 pub use public::is_public;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,14 @@ fn usable(
 ) -> Result<Vec<SocketAddr>, ResolveError> {
     let addresses: Vec<SocketAddr> = found.filter(|address| allow_private || is_public(address.ip())).collect();
     if addresses.is_empty() { Err(ResolveError::NotPublic { host: host.to_owned() }) } else { Ok(addresses) }
+}
+
+/// What a limit per address counts: an IPv4 address, or the /64 of an IPv6 address, since one customer has all of it.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
 }
 
 /// The HTTP client for servers that strangers name. With `allow_insecure` it also takes plain HTTP, private addresses

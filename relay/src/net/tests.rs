@@ -202,3 +202,18 @@ async fn no_more_is_read_than_was_asked_for() {
     assert_eq!(read_bounded(response().await, 1000).await.unwrap().len(), 1000);
     assert!(matches!(read_bounded(response().await, 999).await, Err(ReadError::TooLong(999))));
 }
+
+#[test]
+fn an_address_counts_as_its_network() {
+    let cases = [
+        ("192.0.2.1", "192.0.2.1", true),
+        ("192.0.2.1", "192.0.2.2", false),
+        ("192.0.2.1", "::ffff:192.0.2.1", true),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+    ];
+    for (one, other, is_same) in cases {
+        let same = network(one.parse().unwrap()) == network(other.parse().unwrap());
+        assert_eq!(same, is_same, "{one} and {other}");
+    }
+}

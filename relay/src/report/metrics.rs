@@ -147,13 +147,7 @@ impl Scrape {
         let parts = &self.0.parts;
         out.gauge("memory_limit_bytes", "Memory that the relay plans for", parts.budget.limit)?;
         out.gauge("memory_working_set_bytes", "Memory as the kubelet counts it", self.0.working_set())?;
-        let owners = [
-            ("ingest", parts.intake.ingest_bytes() as u64),
-            ("identities", parts.resolver.memory_bytes() as u64),
-            ("ring", parts.firehose.ring_bytes() as u64),
-            ("store", parts.store.memory_bytes()),
-        ];
-        out.gauges("memory_owner_bytes", "Memory by owner", "owner", owners)
+        out.gauges("memory_owner_bytes", "Memory by owner", "owner", self.0.memory_used())
     }
 }
 

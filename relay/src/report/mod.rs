@@ -1,5 +1,6 @@
 //! Gathers what the parts of a running relay count, into the status document and the metrics.
 
+mod memory;
 mod metrics;
 
 use std::sync::Arc;

@@ -332,7 +332,7 @@ fn found(path: &str, secret: &SecretValue) -> Result<SecretKey, Invalid> {
 /// The admin token travels in an HTTP header, which not every text can.
 fn admin(secret: &SecretValue) -> Result<SecretKey, Invalid> {
     let token = found("spec.admin.secretRef", secret)?;
-    if token.value.first_line().bytes().all(|b| b.is_ascii_graphic()) {
+    if token.value.first_token().bytes().all(|b| b.is_ascii_graphic()) {
         Ok(token)
     } else {
         Err(Invalid::NoKey { name: token.name, key: token.key })

@@ -2,26 +2,28 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::App;
 use super::super::answer::{self, Asked, Told};
+use super::super::auth::Holder;
+use super::done;
+use super::routes::Routes;
 use crate::account::{Account, Local};
-use crate::decisions::Actor;
 use crate::protocol::did::Did;
 use crate::takedowns;
 
 /// Takedowns in one page, unless fewer are asked for.
 const TAKEDOWNS_PAGE: u32 = 500;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/admin/accounts", get(account))
         .route("/admin/repo/takedowns", get(takedowns))
         .route("/admin/repo/takeDown", post(take_down))
@@ -91,25 +93,25 @@ async fn takedowns(State(app): State<Arc<App>>, Asked(page): Asked<Page>) -> Res
     }
 }
 
-async fn take_down(State(app): State<Arc<App>>, Told(asked): Told<ByDid>) -> Response {
+async fn take_down(State(app): State<Arc<App>>, holder: Holder, Told(asked): Told<ByDid>) -> Response {
     let did = match asked.parse() {
         Ok(did) => did,
         Err(response) => return *response,
     };
-    decided(&app, &did, app.takedowns.take_down(&did, Actor::Admin("admin")).await)
+    decided(&app, &did, app.takedowns.take_down(&did, holder.actor()).await)
 }
 
-async fn reverse_takedown(State(app): State<Arc<App>>, Told(asked): Told<ByDid>) -> Response {
+async fn reverse_takedown(State(app): State<Arc<App>>, holder: Holder, Told(asked): Told<ByDid>) -> Response {
     let did = match asked.parse() {
         Ok(did) => did,
         Err(response) => return *response,
     };
-    decided(&app, &did, app.takedowns.reverse(&did, Actor::Admin("admin")).await)
+    decided(&app, &did, app.takedowns.reverse(&did, holder.actor()).await)
 }
 
 fn decided(app: &App, did: &Did, decided: Result<Account, takedowns::Error>) -> Response {
     match decided {
-        Ok(account) => Json(account_json(app, did, &account)).into_response(),
+        Ok(account) => done(account_json(app, did, &account)),
         Err(error @ takedowns::Error::Stopping) => answer::error(StatusCode::SERVICE_UNAVAILABLE, "Stopping", error),
         Err(failure) => answer::internal(failure),
     }

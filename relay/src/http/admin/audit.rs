@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::App;
 use super::super::answer::{self, Asked};
+use super::routes::Routes;
 
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/admin/audit", get(page))
+pub(super) fn routes() -> Routes {
+    Routes::new().route("/admin/audit", get(page))
 }
 
 /// A page of the audit: the rows before the one with this id, newest first.

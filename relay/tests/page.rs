@@ -1,0 +1,124 @@
+//! The page for people, in a real browser.
+
+#![allow(clippy::unwrap_used)]
+
+mod browser;
+mod common;
+
+use browser::Browser;
+use common::World;
+use serde_json::json;
+use sim::Host;
+
+/// Foreign text that would run if the page took it for HTML.
+const HOSTILE: &str = "<img src=x onerror=\"document.title='broken into'\"><b id=foreign>x</b>";
+
+async fn world_with_page(seed: u64, hosts: usize) -> (World, Vec<Host>, Browser) {
+    let world = World::new(seed, &[]).await;
+    let mut known = Vec::new();
+    for _ in 0..hosts {
+        known.push(world.host().await);
+    }
+    let browser = Browser::start().await;
+    let url = format!("http://admin:{}@{}/admin", sim::process::ADMIN_TOKEN, world.relay.admin);
+    browser.open(&url).await;
+    (world, known, browser)
+}
+
+/// Text of a column of the hosts' table, from the first row down.
+async fn column(browser: &Browser, table: &str, number: usize) -> Vec<String> {
+    let script = format!(
+        "return [...document.querySelectorAll('{table} tbody td:nth-child({number})')].map(c => c.textContent)"
+    );
+    serde_json::from_value(browser.run(&script).await).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_lists_sorts_and_searches_hosts_and_blocks_one() {
+    let (mut world, hosts, browser) = world_with_page(320, 3).await;
+    let mut names: Vec<String> = hosts.iter().map(|host| host.name().to_owned()).collect();
+    browser.until("three hosts are listed", "return document.querySelectorAll('#hosts tbody tr').length === 3").await;
+    assert_eq!(column(&browser, "#hosts", 1).await, names, "oldest first");
+
+    browser.click("#hosts th:first-child button").await;
+    names.sort();
+    assert_eq!(column(&browser, "#hosts", 1).await, names, "ascending");
+    browser.click("#hosts th:first-child button").await;
+    names.reverse();
+    assert_eq!(column(&browser, "#hosts", 1).await, names, "descending");
+
+    browser.type_into("#hosts-search", &names[1]).await;
+    assert_eq!(column(&browser, "#hosts", 1).await, names[1..2], "the one that was searched for");
+    browser.click("#hosts tbody button.grave").await;
+    let is_banned = async |relay: &sim::Relay| relay.count("/hosts/banned").await == 1;
+    world.relay.until("the host is banned", is_banned).await;
+    browser
+        .until("the page says so", "return document.querySelector('#hosts tbody .badge').textContent === 'banned'")
+        .await;
+    let listed = world.relay.get_admin("/admin/pds/list").await.json;
+    let banned = listed.as_array().unwrap().iter().find(|host| host["status"] == "banned").unwrap();
+    assert_eq!(banned["host"], json!(names[1]), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_text_is_shown_as_text() {
+    let (world, _, browser) = world_with_page(321, 1).await;
+    let _consumer = sim::Consumer::connect_as(HOSTILE, world.relay.public, None).await.unwrap();
+    browser.click("nav a[href='#/consumers']").await;
+    browser
+        .until("the consumer is listed", "return document.querySelectorAll('#consumers tbody button').length === 1")
+        .await;
+    assert_eq!(column(&browser, "#consumers", 2).await, [HOSTILE]);
+    assert_eq!(
+        browser.run("return document.getElementById('foreign') === null").await,
+        json!(true),
+        "no element of it"
+    );
+    assert_eq!(browser.run("return document.title").await, json!("relay"), "and nothing of it ran");
+
+    let policy = &world.relay.get_admin("/admin").await.headers["content-security-policy"];
+    let policy = policy.to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    let inline = "const script = document.createElement('script'); script.textContent = 'window.ran = true';
+        document.body.append(script); return window.ran === undefined";
+    assert_eq!(browser.run(inline).await, json!(true), "the browser holds to the policy");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_disconnects_a_consumer_and_shows_who_did_what() {
+    let (mut world, _, browser) = world_with_page(322, 1).await;
+    let _consumer = world.relay.consumer(None).await;
+    browser.click("nav a[href='#/consumers']").await;
+    browser.until("the consumer is listed", "return document.querySelector('#consumers tbody button') !== null").await;
+    browser.click("#consumers tbody button").await;
+    let is_gone = async |relay: &sim::Relay| relay.count("/consumers/connected").await == 0;
+    world.relay.until("the consumer is gone", is_gone).await;
+    browser.click("nav a[href='#/audit']").await;
+    let shown = "return document.querySelector('#audit tbody').textContent.includes('disconnect_consumer')";
+    browser.until("the audit shows it", shown).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_looks_up_an_account_and_takes_it_down() {
+    let (mut world, hosts, browser) = world_with_page(323, 1).await;
+    let mut account = world.account(&hosts[0]);
+    let mut consumer = world.relay.consumer(None).await;
+    hosts[0].emit(account.post());
+    consumer.events(1).await;
+    let did = account.did.to_string();
+    browser.click("nav a[href='#/accounts']").await;
+    browser.type_into("#accounts-find input", &did).await;
+    browser.click("#accounts-find button").await;
+    let host = format!("return document.querySelector('#account').textContent.includes('{}')", hosts[0].name());
+    browser.until("the account and its host are shown", &host).await;
+
+    browser.click("#account-actions button").await;
+    browser.click("#question-yes").await;
+    let path = format!("/admin/accounts?did={did}");
+    let is_down = async |relay: &sim::Relay| relay.get_admin(&path).await.json["takenDown"] == true;
+    world.relay.until("the account is taken down", is_down).await;
+    let shown = format!("return document.querySelector('#takedowns-table tbody').textContent.includes('{did}')");
+    browser.until("it is among those that are taken down", &shown).await;
+    let reverse = "return document.querySelector('#account-actions').textContent === 'Reverse the takedown'";
+    browser.until("it can be let back", reverse).await;
+}
