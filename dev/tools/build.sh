@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the Go programs of the development set-up once into the cache, and links them into .dev/bin:
 # hyperkube (etcd, the five Kubernetes programs, kubectl), helm, and tap, indigo's firehose consumer.
+# build.sh indigo-relay: builds indigo's relay alone, which `make compare` measures beside ours.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -26,6 +27,12 @@ link() { # link NAME TARGET
 }
 
 mkdir -p "$STATE/bin"
+
+if [ "${1:-}" = indigo-relay ]; then
+  build indigo indigo-relay github.com/bluesky-social/indigo/cmd/relay 1 "3 minutes" # cgo for SQLite
+  link indigo-relay "$built/indigo-relay"
+  exit
+fi
 
 # Without these the servers call themselves v0.0.0-master, and kubelet is refused by the API server.
 kubernetes=$(version_in hyperkube k8s.io/kubernetes)
