@@ -87,7 +87,9 @@ pub enum Freshness {
     Cached,
     /// Asked for after the call, unless the DID was refreshed several times just before.
     Forced,
-    /// The same if it works; else what is known will do. For when a stranger says that it has changed.
+    /// Asked for after the call, even if that has to wait because the DID was refreshed several times just before.
+    Awaited,
+    /// As [`Freshness::Forced`] if it works; else what is known will do. For when a stranger says that it has changed.
     Suggested,
 }
 
@@ -205,8 +207,9 @@ impl Resolver {
     ) -> Result<Option<Arc<Identity>>, Transient> {
         match freshness {
             Freshness::Cached => self.resolve_cached(did).await,
-            Freshness::Forced => self.refresh(did).await,
-            Freshness::Suggested => match self.refresh(did).await {
+            Freshness::Forced => self.refresh(did, false).await,
+            Freshness::Awaited => self.refresh(did, true).await,
+            Freshness::Suggested => match self.refresh(did, false).await {
                 Err(error) => self.cache.get(did, now_ms()).ok_or(error),
                 landing => landing,
             },
@@ -255,7 +258,7 @@ impl Resolver {
         }
     }
 
-    async fn refresh(self: &Arc<Self>, did: &Did) -> Landing {
+    async fn refresh(self: &Arc<Self>, did: &Did, is_patient: bool) -> Landing {
         // A request that is under way at first may have been sent before this call; later ones were not.
         let mut is_later = false;
         loop {
@@ -268,7 +271,7 @@ impl Resolver {
                     }
                 }
                 Err(TooSoon(until)) => {
-                    if let Some(known) = self.cache.get(did, now_ms()) {
+                    if let Some(known) = self.cache.get(did, now_ms()).filter(|_| !is_patient) {
                         count(&self.stats.refresh_limited);
                         return Ok(known);
                     }

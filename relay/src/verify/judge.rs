@@ -291,14 +291,15 @@ impl Judge {
         identity.ok_or(Reason::IdentityAbsent.into())
     }
 
-    /// The account's identity must name the event's host; if it does not, it may have changed (protocol 18).
+    /// The account's identity must name the event's host; if it does not, it may have changed (protocol 18). Whether it
+    /// has is worth a wait: after a migration, the first events of the new host would be lost else.
     fn check_authority(&self, origin: &Origin<'_>, identity: &Identity) -> Result<(), Stop> {
         if is_on(identity, origin.host) {
             Ok(())
         } else if origin.fresh.identity {
             Err(Reason::WrongHost.into())
         } else if self.parts.resolver.may_refresh_foreign(origin.host.id) {
-            Err(Stop::Resolve(Freshness::Forced))
+            Err(Stop::Resolve(Freshness::Awaited))
         } else {
             Err(Reason::ForeignLookups.into())
         }

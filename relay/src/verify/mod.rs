@@ -22,6 +22,7 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use self::parked::Waiting;
 use crate::account::{Account, Accounts, Cause, Status};
 use crate::host::{Host, RepoStatuses};
 use crate::identity::{Freshness, Resolver};
@@ -154,14 +155,15 @@ pub enum Decision {
 
 enum Message {
     Event(Inbound),
+    /// The identity was looked up for the events of a host.
     Resolved {
-        did: Did,
+        key: Waiting,
         freshness: Freshness,
         available: bool,
     },
     /// The host of an inactive account was asked for its status.
     Checked {
-        did: Did,
+        key: Waiting,
         status: Option<Status>,
     },
     Decided {

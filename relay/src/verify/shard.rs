@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::checked::Checked;
 use super::judge::{Fresh, Judge, Ruling, Stated, Stop};
-use super::parked::Parked;
+use super::parked::{Parked, Waiting};
 use super::{Decision, Inbound, Message, Parts, Reason, Source, Stats, Verified};
 use crate::account::{Cause, Status};
 use crate::host::Host;
@@ -47,8 +47,8 @@ impl Shard {
         while let Some(message) = self.inbox.blocking_recv() {
             match message {
                 Message::Event(event) => self.arrived(event),
-                Message::Resolved { did, freshness, available } => self.resolved(&did, freshness, available),
-                Message::Checked { did, status } => self.checked(&did, status),
+                Message::Resolved { key, freshness, available } => self.resolved(&key, freshness, available),
+                Message::Checked { key, status } => self.checked(&key, status),
                 Message::Decided { did, host, decision, done } => {
                     self.state(&did, host.as_deref(), decision);
                     // Whoever asked may have gone.
@@ -62,45 +62,45 @@ impl Shard {
     fn arrived(&mut self, event: Inbound) {
         match Judge::did(&event.frame) {
             Err(reason) => self.drop(event, reason),
-            Ok(did) if self.parked.is_waiting(&did) => self.parked.push(&did, event),
-            Ok(did) => self.rule(did, event, Fresh::default()),
-        }
-    }
-
-    /// The identity of `did` has been looked up: its events go on, in order. A look-up that brought nothing new counts
-    /// for the host alone whose event asked for it; those of others may do with what is known.
-    fn resolved(&mut self, did: &Did, freshness: Freshness, available: bool) {
-        let mut asking = None;
-        for event in self.parked.take(did) {
-            let is_of_asking = *asking.get_or_insert(event.host.id) == event.host.id;
-            let identity = match freshness {
-                Freshness::Cached => false,
-                Freshness::Forced => available,
-                Freshness::Suggested => is_of_asking,
-            };
-            if !available && is_of_asking {
-                self.drop(event, Reason::IdentityUnavailable);
-            } else if self.parked.is_waiting(did) {
-                // An earlier event of the account waits again.
-                self.parked.push(did, event);
-            } else {
-                self.rule(did.clone(), event, Fresh { identity, status: false });
+            Ok(did) => {
+                let key = Waiting { did, host: event.host.id };
+                if self.parked.is_waiting(&key) {
+                    self.parked.push(key, event);
+                } else {
+                    self.rule(key.did, event, Fresh::default());
+                }
             }
         }
     }
 
-    /// The host of `did` was asked how it stands: its events go on, in order.
-    fn checked(&mut self, did: &Did, status: Option<Status>) {
-        let events: Vec<Inbound> = self.parked.take(did).collect();
+    /// The identity has been looked up: the events that wait for it go on, in order.
+    fn resolved(&mut self, key: &Waiting, freshness: Freshness, available: bool) {
+        for event in self.parked.take(key) {
+            if available {
+                self.go_on(key, event, Fresh { identity: freshness != Freshness::Cached, status: false });
+            } else {
+                self.drop(event, Reason::IdentityUnavailable);
+            }
+        }
+    }
+
+    /// The host was asked how the account stands: the events that wait for it go on, in order.
+    fn checked(&mut self, key: &Waiting, status: Option<Status>) {
+        let events: Vec<Inbound> = self.parked.take(key).collect();
         if let (Some(event), Some(status)) = (events.first(), status) {
-            self.state(did, Some(&event.host), Decision::Free(Some(status)));
+            self.state(&key.did, Some(&event.host), Decision::Free(Some(status)));
         }
         for event in events {
-            if self.parked.is_waiting(did) {
-                self.parked.push(did, event);
-            } else {
-                self.rule(did.clone(), event, Fresh { identity: false, status: true });
-            }
+            self.go_on(key, event, Fresh { identity: false, status: true });
+        }
+    }
+
+    /// Judges an event that waited, unless one before it waits again.
+    fn go_on(&mut self, key: &Waiting, event: Inbound, fresh: Fresh) {
+        if self.parked.is_waiting(key) {
+            self.parked.push(key.clone(), event);
+        } else {
+            self.rule(key.did.clone(), event, fresh);
         }
     }
 
@@ -110,12 +110,14 @@ impl Shard {
             Ok(ruling) => self.pass(did, event, ruling),
             Err(Stop::Drop(reason)) => self.drop(event, reason),
             Err(Stop::Resolve(freshness)) => {
-                self.parked.push(&did, event);
-                self.resolve(did, freshness);
+                let key = Waiting { did, host: event.host.id };
+                self.resolve(key.clone(), freshness);
+                self.parked.push(key, event);
             }
             Err(Stop::Check) if self.checked.may_ask(&did, std::time::Instant::now()) => {
-                self.check(did.clone(), Arc::clone(&event.host));
-                self.parked.push(&did, event);
+                let key = Waiting { did, host: event.host.id };
+                self.check(key.clone(), Arc::clone(&event.host));
+                self.parked.push(key, event);
             }
             Err(Stop::Check) => self.drop(event, Reason::AccountInactive),
             Err(Stop::Hold) => {
@@ -164,17 +166,17 @@ impl Shard {
     }
 
     /// Looks the identity up, for as long as an event may wait, and reports back to this shard.
-    fn resolve(&self, did: Did, freshness: Freshness) {
+    fn resolve(&self, key: Waiting, freshness: Freshness) {
         let resolver = Arc::clone(&self.parts.resolver);
         let shard = self.itself.clone();
         self.runtime.spawn(async move {
             let deadline = Instant::now() + PARKED_TIME_MAX;
             let mut wait = RETRY_FIRST;
             let available = loop {
-                match resolver.resolve(&did, freshness).await {
+                match resolver.resolve(&key.did, freshness).await {
                     Ok(_) => break true,
                     Err(error) => {
-                        tracing::debug!(did = did.as_str(), %error, "identity not resolved");
+                        tracing::debug!(did = key.did.as_str(), %error, "identity not resolved");
                         wait = wait.max(error.retry_after().unwrap_or_default());
                     }
                 }
@@ -185,17 +187,17 @@ impl Shard {
                 wait = (wait * 2).min(RETRY_LONGEST);
             };
             // A shard that has drained needs no answer.
-            let _ = shard.send(Message::Resolved { did, freshness, available }).await;
+            let _ = shard.send(Message::Resolved { key, freshness, available }).await;
         });
     }
 
     /// Asks the account's host how it stands, and reports back to this shard.
-    fn check(&self, did: Did, host: Arc<Host>) {
+    fn check(&self, key: Waiting, host: Arc<Host>) {
         let statuses = Arc::clone(&self.parts.statuses);
         let shard = self.itself.clone();
         self.runtime.spawn(async move {
-            let status = statuses.ask(&host, &did).await;
-            let _ = shard.send(Message::Checked { did, status }).await;
+            let status = statuses.ask(&host, &key.did).await;
+            let _ = shard.send(Message::Checked { key, status }).await;
         });
     }
 }

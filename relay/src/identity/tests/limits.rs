@@ -44,6 +44,20 @@ async fn a_stranger_holds_up_nobody_by_repeating_itself() {
 }
 
 #[tokio::test]
+async fn who_has_to_know_waits_for_a_turn() {
+    let interval = Duration::from_millis(300);
+    let rig = Rig::with(Lifetimes { refresh_interval: interval, refresh_burst: 1, ..Lifetimes::default() }, true).await;
+    let did = plc(0);
+    rig.server.set(&did, document(&did, PDS));
+    rig.forced(&did).await.unwrap();
+    rig.server.set(&did, document(&did, "https://new.example.com"));
+    assert_eq!(host_of(&rig.forced(&did).await), Some("pds.example.com"), "just asked for: what is known will do");
+    let awaited = rig.resolver.resolve(&did, Freshness::Awaited).await;
+    assert_eq!(host_of(&awaited), Some("new.example.com"), "it is never answered from memory");
+    assert_eq!(rig.server.requests(&did), 2);
+}
+
+#[tokio::test]
 async fn a_host_that_asks_for_many_accounts_of_others_is_refused() {
     let rig = Rig::new().await;
     let granted = |host| (0..1000).filter(|_| rig.resolver.may_refresh_foreign(host)).count();
