@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test e2e unit lint fmt build relay bench image crds rocksdb packages
+.PHONY: help up down test e2e unit fuzz lint fmt build relay bench image crds rocksdb packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,13 +15,16 @@ up: ## a real one-node Kubernetes cluster with PLC directory, two PDSes, the ope
 down: ## end all that `make up` started
 	@dev/down.sh
 
-test: lint unit e2e ## every test of the project
+test: lint unit fuzz e2e ## every test of the project
 
 e2e: packages ## the end-to-end suites on the cluster; SUITE=firehose for one
 	@dev/e2e.sh $(SUITE)
 
 unit: packages rocksdb ## the tests that need no cluster
 	@. dev/lib.sh && step unit 'Testing (the first time usually 15 minutes)' dev/cargo.sh test --release --locked --workspace && tally unit
+
+fuzz: packages rocksdb ## the fuzz targets, for a minute; TARGET=frame RUNS=10000000 for one of them and longer
+	@dev/fuzz.sh $(TARGET)
 
 lint: packages rocksdb ## format, clippy, scripts, licences
 	@dev/lint.sh

@@ -1,24 +1,44 @@
 #!/usr/bin/env bash
-# e2e.sh [SUITE…]: runs the end-to-end suites, e2e/tests/SUITE.rs, on the real cluster. Starts the cluster when it is not
-# up, and ends it then. docs/how-to/development.md lists what a suite finds in its environment.
+# e2e.sh [SUITE…]: runs the end-to-end suites, e2e/tests/SUITE.rs. Starts the real cluster for those that need it when it is
+# not up, and ends it then. docs/how-to/development.md lists what a suite finds in its environment.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$ROOT/dev/cluster/common.sh"
+
+# Suites that need no cluster: they start the relay, a PLC directory and PDSes by themselves, as processes.
+WITHOUT_CLUSTER=" protocol "
+
+needs_cluster() { # needs_cluster SUITE
+  [[ $WITHOUT_CLUSTER != *" $1 "* ]]
+}
+
+needs_any_cluster() { # needs_any_cluster SUITE…
+  local suite
+  for suite in "$@"; do ! needs_cluster "$suite" || return 0; done
+  return 1
+}
 
 suites() {
   local file
   for file in "$ROOT"/e2e/tests/*.rs; do basename "$file" .rs; done
 }
 
-environment() {
+programs() {
+  echo E2E_RELAY="$CARGO_TARGET_DIR/release/relay"
+  echo E2E_NETWORK="$ROOT/dev/network/run.sh"
+  echo E2E_PYTHON="$ROOT/dev/python/run.sh"
+  echo E2E_TAP="$STATE/bin/tap"
+  echo E2E_RAINBOW="$STATE/bin/rainbow"
+  echo E2E_COLLECTIONDIR="$STATE/bin/collectiondir"
+}
+
+cluster() {
   echo KUBECONFIG="$KUBECONFIG"
   echo E2E_NETNS="$NETNS"
   echo E2E_NODE_IP="$NODE_IP"
   echo E2E_RELAY_URL="http://$NODE_IP:$FIREHOSE_NODE_PORT"
   echo E2E_PLC_URL="http://$NODE_IP:$PLC_PORT"
   echo E2E_PDS_URLS="${PDS_PORTS[*]/#/http://$NODE_IP:}"
-  echo E2E_TAP="$STATE/bin/tap"
-  echo E2E_NETWORK="$ROOT/dev/network/run.sh"
 }
 
 # Of the whole workspace: a selection of packages would compile their dependencies with other features, anew.
@@ -30,12 +50,17 @@ program_of() { # program_of SUITE: the path of its built program
 }
 
 run_suite() {
-  local program environment
-  program=$(program_of "$1")
-  mapfile -t environment < <(environment)
-  # In the cluster's network, where pods, Services, PDSes and PLC directory are at their own addresses.
-  step "e2e-$1" "End-to-end suite $1" \
-    as_root env --chdir="$ROOT/e2e" "${environment[@]}" nsenter --net="$NETNS" "$program" --nocapture --test-threads=1
+  local environment run
+  run=("$(program_of "$1")")
+  mapfile -t environment < <(programs)
+  if needs_cluster "$1"; then
+    mapfile -t -O "${#environment[@]}" environment < <(cluster)
+    # In the cluster's network, where pods, Services, PDSes and PLC directory are at their own addresses.
+    run=(nsenter --net="$NETNS" "${run[@]}")
+  fi
+  run=(env --chdir="$ROOT/e2e" "${environment[@]}" "${run[@]}" --nocapture --test-threads=1)
+  ! needs_cluster "$1" || run=(as_root "${run[@]}")
+  step "e2e-$1" "End-to-end suite $1" "${run[@]}"
   tally "e2e-$1"
 }
 
@@ -46,8 +71,13 @@ main() {
     [ -e "$ROOT/e2e/tests/$suite.rs" ] || die "there is no suite $suite; there are: $(suites | xargs)"
   done
 
-  is_running || trap '"$ROOT/dev/down.sh"' EXIT
-  "$ROOT/dev/up.sh"
+  if needs_any_cluster "${chosen[@]}"; then
+    is_running || trap '"$ROOT/dev/down.sh"' EXIT
+    "$ROOT/dev/up.sh"
+  fi
+  "$ROOT/dev/tools/build.sh" indigo
+  "$ROOT/dev/network/run.sh"
+  "$ROOT/dev/python/run.sh"
   step e2e-build "Building the end-to-end suites (the first time usually 2 minutes)" "${build[@]}"
   for suite in "${chosen[@]}"; do run_suite "$suite"; done
 }

@@ -18,6 +18,8 @@ NEEDS=(
   "/etc/ssl/certs/ca-certificates.crt ca-certificates"
   "node nodejs"
   "npm npm"
+  "python3 python3"
+  "/usr/lib/python3*/ensurepip python3-venv"
   "containerd containerd"
   "runc runc"
   "/usr/lib/cni/bridge containernetworking-plugins"

@@ -23,8 +23,8 @@ const firehose = new Firehose({
   unauthenticatedHandles: true, // handles of the test network have no DNS
   subscriptionReconnectDelay: 500, // ms
   runner,
-  handleEvent: ({ seq, did, event, collection, rkey, cid, rev, active, status }) => {
-    print({ seq, did, event, collection, rkey, cid: cid?.toString(), rev, active, status })
+  handleEvent: ({ seq, did, event, collection, rkey, cid, record, rev, active, status, time }) => {
+    print({ seq, did, event, collection, rkey, cid: cid?.toString(), record, rev, active, status, time })
   },
   onError: (error) => {
     const { seq, did, repo } = error.event ?? error.value ?? {}

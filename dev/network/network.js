@@ -2,9 +2,11 @@
 //   network --host ADDRESS --plc-port PORT --pds-port PORT [--pds-port PORT…] --data DIR [--crawlers URL,…]
 // Prints one line when all of them answer, "ready plc=URL pds=URL,…", and runs until it is killed. DIR should be new:
 // the PLC directory is in memory. The nth PDS gives out handles under .pdsN.test, and asks the crawlers to crawl it when
-// something happens there.
+// something happens there. A line "rotate N DID" on its standard input gives an account on the nth PDS a new signing key,
+// which it answers with "rotated DID".
 const { mkdirSync } = require('node:fs')
 const { join } = require('node:path')
+const { createInterface } = require('node:readline')
 const { parseArgs } = require('node:util')
 
 const { values: options } = parseArgs({
@@ -21,7 +23,7 @@ const { values: options } = parseArgs({
 mkdirSync(options.data, { recursive: true })
 Object.assign(process.env, { LOG_ENABLED: 'true', LOG_DESTINATION: join(options.data, 'network.log') })
 const { startPlc } = require('./plc')
-const { startPds } = require('./pds')
+const { rotateKey, startPds } = require('./pds')
 
 async function main() {
   const { host, data } = options
@@ -33,7 +35,13 @@ async function main() {
     const own = { port: Number(port), data: join(data, name), handleDomain: `.${name}.test` }
     pdses.push(await startPds({ host, plc, crawlers, ...own }))
   }
-  console.log(`ready plc=${plc} pds=${pdses.join(',')}`)
+  console.log(`ready plc=${plc} pds=${pdses.map(({ url }) => url).join(',')}`)
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [command, number, did] = line.split(' ')
+    if (command !== 'rotate') throw new Error(`this is no command: ${line}`)
+    await rotateKey(pdses[number - 1], did)
+    console.log(`rotated ${did}`)
+  }
 }
 
 main().catch((error) => {

@@ -1,7 +1,9 @@
-// The reference PDS, on SQLite, known to the network as http://HOST:PORT.
-const { mkdirSync } = require('node:fs')
+// The reference PDS, on SQLite, known to the network as http://HOST:PORT. What it mails is in DATA/mail.jsonl.
+const { appendFileSync, mkdirSync, writeFileSync } = require('node:fs')
 const { join } = require('node:path')
+const { Secp256k1Keypair } = require('@atproto/crypto')
 const { PDS, envToCfg, envToSecrets } = require('@atproto/pds')
+const { rotateKeys } = require('@atproto/pds/dist/scripts/rotate-keys')
 
 // The PDS asks its crawlers to crawl it when something happens, but not again for 20 minutes. Here a relay comes and goes
 // more often than that.
@@ -32,7 +34,20 @@ exports.startPds = async ({ host, port, plc, data, handleDomain, crawlers }) => 
   const pds = await PDS.create(config, envToSecrets(env))
   // What its DID documents name. Set only now, because OAuth, set up above, takes plain HTTP from localhost alone.
   config.service.publicUrl = `http://${host}:${port}`
+  pds.ctx.mailer.transporter.use('stream', ({ data: { to, subject, text } }, done) => {
+    appendFileSync(join(data, 'mail.jsonl'), JSON.stringify({ to, subject, text }) + '\n')
+    done()
+  })
   await pds.start()
   setInterval(() => (pds.ctx.crawlers.lastNotified = -Infinity), CRAWL_REQUEST_INTERVAL_MS)
-  return config.service.publicUrl
+  return { url: config.service.publicUrl, ctx: pds.ctx }
+}
+
+// A new signing key for an account: in place of the old one, then the PDS's own script for its operator, which brings it to
+// the PLC directory and announces it.
+exports.rotateKey = async ({ ctx }, did) => {
+  const { keyLocation } = await ctx.actorStore.getLocation(did)
+  const key = await Secp256k1Keypair.create({ exportable: true })
+  writeFileSync(keyLocation, await key.export())
+  await rotateKeys(ctx, [did])
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the Go programs of the development set-up once into the cache, and links them into .dev/bin:
-# hyperkube (etcd, the five Kubernetes programs, kubectl), helm, and tap, indigo's firehose consumer.
+# build.sh [MODULE…]: builds the Go programs of the development set-up once into the cache, and links them into .dev/bin:
+# hyperkube (etcd, the five Kubernetes programs, kubectl), helm, and indigo's consumers of a relay.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -25,25 +25,38 @@ link() { # link NAME TARGET
   ln -sfn "$2" "$STATE/bin/$1"
 }
 
+hyperkube() {
+  # Without these the servers call themselves v0.0.0-master, and kubelet is refused by the API server.
+  local kubernetes flags=() at program
+  kubernetes=$(version_in hyperkube k8s.io/kubernetes)
+  for at in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    flags+=("-X $at.gitVersion=$kubernetes" "-X $at.gitMajor=1" "-X $at.gitMinor=$(cut -d. -f2 <<<"$kubernetes")")
+    flags+=("-X $at.gitTreeState=clean" "-X $at.buildDate=1970-01-01T00:00:00Z")
+  done
+  build hyperkube hyperkube . 0 "5 minutes" "${flags[@]}"
+  for program in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
+    ln -sfn hyperkube "$built/$program"
+  done
+  link hyperkube "$built/hyperkube"
+  link kubectl "$built/kubectl"
+}
+
+helm() {
+  build helm helm helm.sh/helm/v3/cmd/helm 0 "2 minutes" \
+    "-X helm.sh/helm/v3/internal/version.version=$(version_in helm helm.sh/helm/v3)"
+  link helm "$built/helm"
+}
+
+indigo() {
+  local program
+  build indigo tap github.com/bluesky-social/indigo/cmd/tap 1 "2 minutes" # cgo for SQLite
+  link tap "$built/tap"
+  for program in rainbow collectiondir; do
+    build indigo "$program" "github.com/bluesky-social/indigo/cmd/$program" 0 "1 minute"
+    link "$program" "$built/$program"
+  done
+}
+
 mkdir -p "$STATE/bin"
-
-# Without these the servers call themselves v0.0.0-master, and kubelet is refused by the API server.
-kubernetes=$(version_in hyperkube k8s.io/kubernetes)
-flags=()
-for at in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-  flags+=("-X $at.gitVersion=$kubernetes" "-X $at.gitMajor=1" "-X $at.gitMinor=$(cut -d. -f2 <<<"$kubernetes")")
-  flags+=("-X $at.gitTreeState=clean" "-X $at.buildDate=1970-01-01T00:00:00Z")
-done
-build hyperkube hyperkube . 0 "5 minutes" "${flags[@]}"
-for program in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
-  ln -sfn hyperkube "$built/$program"
-done
-link hyperkube "$built/hyperkube"
-link kubectl "$built/kubectl"
-
-build helm helm helm.sh/helm/v3/cmd/helm 0 "2 minutes" \
-  "-X helm.sh/helm/v3/internal/version.version=$(version_in helm helm.sh/helm/v3)"
-link helm "$built/helm"
-
-build indigo tap github.com/bluesky-social/indigo/cmd/tap 1 "2 minutes" # cgo for SQLite
-link tap "$built/tap"
+(($#)) || set -- hyperkube helm indigo
+for module in "$@"; do "$module"; done

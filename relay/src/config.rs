@@ -1,5 +1,6 @@
 //! The configuration: flag, environment variable and TOML key alike; flag over environment over file over default.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -33,6 +34,10 @@ pub struct Settings {
     /// PLC directory [default: https://plc.directory]
     #[arg(long, env = "RELAY_PLC_URL", value_name = "URL")]
     pub plc_url: Option<String>,
+
+    /// Whether to follow the export of the PLC directory, or of the one at a URL [default: false]
+    #[arg(long, env = "RELAY_PLC_EXPORT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL|URL")]
+    pub plc_export: Option<PlcExport>,
 
     /// Token of the admin API; without one it is closed
     #[arg(long, env = "RELAY_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -75,6 +80,10 @@ pub struct Settings {
     /// Whether an event is on disk (sync) or with the operating system (os) before a consumer sees it [default: sync]
     #[arg(long, env = "RELAY_DURABILITY", value_name = "MODE")]
     pub durability: Option<Durability>,
+
+    /// Whether all but the newest files of the event log are compressed: zstd or none [default: zstd]
+    #[arg(long, env = "RELAY_LOG_COMPRESSION", value_name = "MODE")]
+    pub log_compression: Option<LogCompression>,
 
     /// Memory that the relay plans for, like 2Gi [default: the cgroup's limit, else the machine's memory]
     #[arg(long, env = "RELAY_MEMORY_LIMIT", value_name = "BYTES")]
@@ -172,6 +181,27 @@ pub enum Durability {
     Os,
 }
 
+/// Whether the operations on all `did:plc` are followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlcExport {
+    /// No.
+    Off,
+    /// Those of the PLC directory.
+    On,
+    /// Those that the directory at a URL has.
+    At(String),
+}
+
+/// What becomes of older files of the event log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogCompression {
+    /// They are compressed.
+    Zstd,
+    /// They stay as they are; those that are compressed already can be read all the same.
+    None,
+}
+
 /// A length of time as people write it: `72h`, `90 min`, `3d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -193,6 +223,8 @@ pub struct Config {
     pub database_url: String,
     /// PLC directory, without a slash at its end.
     pub plc_url: String,
+    /// Directory whose export is followed, without a slash at its end.
+    pub plc_export: Option<String>,
     /// Token of the admin API; with none here and none in the file it is closed.
     pub admin_token: Option<String>,
     /// File of more tokens.
@@ -213,6 +245,8 @@ pub struct Config {
     pub validation_for: Vec<ValidationRule>,
     /// When an event counts as written.
     pub durability: Durability,
+    /// What becomes of older files of the event log.
+    pub log_compression: LogCompression,
     /// Memory limit that was set.
     pub memory_limit: Option<u64>,
     /// Limits of a host that is not trusted.
@@ -307,6 +341,7 @@ impl Settings {
             admin_listen: self.admin_listen.or(other.admin_listen),
             database_url: self.database_url.or(other.database_url),
             plc_url: self.plc_url.or(other.plc_url),
+            plc_export: self.plc_export.or(other.plc_export),
             admin_token: self.admin_token.or(other.admin_token),
             admin_token_file: self.admin_token_file.or(other.admin_token_file),
             bootstrap_relays: self.bootstrap_relays.or(other.bootstrap_relays),
@@ -317,6 +352,7 @@ impl Settings {
             validation: self.validation.or(other.validation),
             validation_for: self.validation_for.or(other.validation_for),
             durability: self.durability.or(other.durability),
+            log_compression: self.log_compression.or(other.log_compression),
             memory_limit: self.memory_limit.or(other.memory_limit),
             host_account_limit: self.host_account_limit.or(other.host_account_limit),
             host_events_per_second: self.host_events_per_second.or(other.host_events_per_second),
@@ -337,6 +373,11 @@ impl Settings {
         let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("./data"));
         let database_url = self.database_url.unwrap_or_else(|| sqlite_url(&data_dir));
         let plc_url = check_url("plc-url", self.plc_url.unwrap_or_else(|| DEFAULT_PLC_URL.to_owned()))?;
+        let plc_export = match self.plc_export.unwrap_or(PlcExport::Off) {
+            PlcExport::Off => None,
+            PlcExport::On => Some(plc_url.clone()),
+            PlcExport::At(url) => Some(check_url("plc-export", url)?),
+        };
         let bootstrap_relays = self.bootstrap_relays.unwrap_or_default();
         let bootstrap_relays = bootstrap_relays.into_iter().map(|url| check_url("bootstrap-relays", url));
         let sibling_relays = self.sibling_relays.unwrap_or_default();
@@ -356,6 +397,7 @@ impl Settings {
             admin_listen,
             database_url,
             plc_url,
+            plc_export,
             admin_token: self.admin_token,
             admin_token_file: self.admin_token_file.map(check_token_file).transpose()?,
             bootstrap_relays: bootstrap_relays.collect::<Result<_, _>>()?,
@@ -366,6 +408,7 @@ impl Settings {
             validation: self.validation.unwrap_or(Validation::Enforce),
             validation_for: self.validation_for.unwrap_or_default(),
             durability: self.durability.unwrap_or(Durability::Sync),
+            log_compression: self.log_compression.unwrap_or(LogCompression::Zstd),
             memory_limit: self.memory_limit.map(|limit| limit.0),
             host_limits: HostLimits {
                 accounts: limit(self.host_account_limit.unwrap_or(DEFAULT_HOST_ACCOUNTS)),
@@ -501,6 +544,34 @@ impl FromStr for Bytes {
         };
         let number: u64 = number.parse().map_err(|_| refuse())?;
         number.checked_mul(factor).map(Bytes).ok_or_else(refuse)
+    }
+}
+
+impl FromStr for PlcExport {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<PlcExport, Infallible> {
+        Ok(match text {
+            "false" => PlcExport::Off,
+            "true" => PlcExport::On,
+            url => PlcExport::At(url.to_owned()),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for PlcExport {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Switch(bool),
+            Text(String),
+        }
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Switch(false) => PlcExport::Off,
+            Written::Switch(true) => PlcExport::On,
+            Written::Text(url) => PlcExport::At(url),
+        })
     }
 }
 

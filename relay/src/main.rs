@@ -21,11 +21,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Runs the relay
-    Serve(cli::serve::Serve),
+    Serve(Box<cli::serve::Serve>),
+    /// Looks into the event log, and repairs it
+    Log(cli::log::Log),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
+        Command::Log(log) => log.run(),
     }
 }

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::account::Accounts;
+use crate::config::Durability;
 use crate::firehose::{Firehose, ws};
 use crate::host::Hosts;
 use crate::log::{self, AccountTag, Event, Header, Log, Retention};
@@ -61,6 +62,8 @@ pub struct Sequencer {
     pub firehose: Arc<Firehose>,
     /// Where verified events come from.
     pub outlet: Outlet,
+    /// When an event counts as written.
+    pub durability: Durability,
     /// When old events go.
     pub replay_window: Duration,
     /// At which size of the log they go.
@@ -181,7 +184,12 @@ impl Sequencer {
         let mut rows = WriteBatch::default();
         self.hosts.put_progress(&mut rows);
         self.store.put_applied_hosts(&mut rows, self.log.next_seq() - 1);
-        until_written(&self.stats, "host cursors", || self.store.write(&rows));
+        // A kill then costs no more than what came since. Where the log itself may lose its end, cursors must not be
+        // durable before it.
+        until_written(&self.stats, "host cursors", || match self.durability {
+            Durability::Sync => self.store.write_ahead(&rows),
+            Durability::Os => self.store.write(&rows),
+        });
     }
 
     fn retain(&mut self, durable_seq: u64) {

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::account::Accounts;
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, LogCompression};
 use crate::decisions::{self, Decisions};
 use crate::firehose::{self, Firehose};
 use crate::host::{self, Hosts, HostsContext, RepoStatuses, RequestCrawl, discovery};
@@ -107,6 +105,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
 
     let resolver = Resolver::new(identity::Options {
         plc_url: config.plc_url.clone(),
+        export_url: config.plc_export.clone(),
         allow_insecure: config.allow_insecure_hosts,
         database: store.database(),
         column: store::Column::Identity.name(),
@@ -156,6 +155,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         hosts: Arc::clone(&hosts),
         firehose: Arc::clone(&firehose),
         outlet,
+        durability: config.durability,
         replay_window: config.replay_window,
         replay_max_bytes: config.replay_max_bytes,
         stats: Arc::clone(&sequencer_stats),
@@ -192,7 +192,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         hosts: Arc::clone(&hosts),
         request_crawl: RequestCrawl::load(decisions.clone()).await?,
         accounts,
-        resolver,
+        resolver: Arc::clone(&resolver),
         decisions,
         reporter: Arc::clone(&reporter),
         siblings,
@@ -201,13 +201,14 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     });
     let (stop_http, http_stopping) = watch::channel(false);
     let servers = [
-        tokio::spawn(serve_http(public, http::public(&app), http_stopping.clone())),
-        tokio::spawn(serve_http(operators, http::operators(&app), http_stopping)),
+        tokio::spawn(http::serve(public, http::public(&app), http_stopping.clone())),
+        tokio::spawn(http::serve(operators, http::operators(&app), http_stopping)),
     ];
     tracing::info!(listen = %config.listen, admin = %config.admin_listen, "serving");
 
     hosts.connect_all();
     let discovery = tokio::spawn(discovery::run(Arc::clone(&hosts), config.clone(), http_client, stopping));
+    let export = tokio::spawn(resolver.follow_export());
     let rate = tokio::spawn({
         let reporter = Arc::clone(&reporter);
         async move { reporter.follow_rate().await }
@@ -231,6 +232,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         server.abort();
     }
     discovery.abort();
+    export.abort();
     rate.abort();
     tokens.abort();
     Ok(())
@@ -259,6 +261,10 @@ fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store), S
             Durability::Sync => log::Durability::Sync,
             Durability::Os => log::Durability::Os,
         },
+        compression: match config.log_compression {
+            LogCompression::Zstd => log::Compression::Zstd,
+            LogCompression::None => log::Compression::None,
+        },
         initial_seq: config.initial_seq.max(applied.accounts.max(applied.hosts) + 1),
         ..log::Options::new(config.data_dir.join("log"))
     };
@@ -268,17 +274,4 @@ fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store), S
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, flag, source })
-}
-
-async fn serve_http(listener: TcpListener, routes: Router, mut stopping: watch::Receiver<bool>) {
-    let service = routes.into_make_service_with_connect_info::<SocketAddr>();
-    let stopped = async move {
-        // The sender goes only when the relay does.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
-    };
-    if let Err(error) =
-        axum::serve(listener.tap_io(firehose::tune_socket), service).with_graceful_shutdown(stopped).await
-    {
-        tracing::error!(%error, "HTTP server ended");
-    }
 }

@@ -6,11 +6,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rocksdb::compaction_filter::Decision as CompactionDecision;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, IteratorMode,
     Options, WriteBatch, WriteOptions,
 };
+
+use crate::identity;
 
 /// A kind of row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,9 @@ pub struct Applied {
 const APPLIED_ACCOUNTS: &[u8] = b"applied.accounts";
 const APPLIED_HOSTS: &[u8] = b"applied.hosts";
 
+/// Every identity is looked at this often, whether it can go.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Memory of the store, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
@@ -99,7 +106,14 @@ impl Store {
         options.set_max_open_files(256);
         options.set_keep_log_file_num(2);
         let cache = Cache::new_lru_cache(sizes.block_cache);
-        let columns = Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options(&cache)));
+        let columns = Column::ALL.map(|column| {
+            let mut options = column_options(&cache);
+            if column == Column::Identity {
+                options.set_compaction_filter("identities", prune_identity);
+                options.set_periodic_compaction_seconds(PRUNE_INTERVAL.as_secs());
+            }
+            ColumnFamilyDescriptor::new(column.name(), options)
+        });
         let db = DB::open_cf_descriptors(&options, path, columns)
             .map_err(|source| OpenError { path: path.display().to_string(), source })?;
         Ok(Store { db: Arc::new(db) })
@@ -161,7 +175,7 @@ impl Store {
         Ok(self.db.write_opt(WriteBatch::from_data(batch.data()), &options)?)
     }
 
-    /// Writes rows that survive the process at once: those that the log cannot rebuild.
+    /// Writes rows that survive the process at once: those that the log cannot rebuild, or not in full.
     pub fn write_ahead(&self, batch: &WriteBatch) -> Result<(), StoreError> {
         Ok(self.db.write(WriteBatch::from_data(batch.data()))?)
     }
@@ -186,6 +200,10 @@ impl Store {
     fn family(&self, column: Column) -> &ColumnFamily {
         self.db.cf_handle(column.name()).expect("open creates every column")
     }
+}
+
+fn prune_identity(_level: u32, key: &[u8], row: &[u8]) -> CompactionDecision {
+    if identity::is_worthless(key, row) { CompactionDecision::Remove } else { CompactionDecision::Keep }
 }
 
 fn column_options(cache: &Cache) -> Options {

@@ -142,7 +142,7 @@ async fn a_reversed_takedown_leaves_what_the_host_says() {
     assert_states(&consumer.event().await, &account, (false, Some("deactivated")));
 }
 
-/// Accounts beyond the limit of their host are held back, and let in when there is a place.
+/// Protocol 19. Accounts beyond the limit of their host are held back, and let in when there is a place.
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_beyond_the_limit_wait_for_a_place() {
     let mut world = World::new(63, &["--host-account-limit=2"]).await;
@@ -228,7 +228,7 @@ async fn an_inactive_account_that_commits_is_asked_for_at_its_host() {
     assert_eq!(host.status_requests(), 2, "it is not asked again for each event");
 }
 
-/// Every host has a validation mode: as configured, by its domain, or its own.
+/// Protocol 26. Every host has a validation mode: as configured, by its domain, or its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_validation_mode_is_the_hosts() {
     let world = World::new(65, &["--validation-for=localhost*=lenient,nobody.example.com=observe"]).await;

@@ -31,18 +31,20 @@ fn expected_reason(mutation: Mutation) -> &'static str {
         OtherCommit => "root_mismatch",
         NoNode => "missing_node",
         NoRecord => "missing_record",
-        UnsortedNode => "bad_mst",
-        LargeRecord | CutCar | EndlessCarHeader => "bad_car",
+        UnsortedNode | EmptyTop | OtherLayer | LongPrefix => "bad_mst",
+        LargeRecord | CutCar | EndlessCarHeader | CarVersion | NoRoot => "bad_car",
         HiddenOp | OtherPrev | OtherPrevData => "inversion",
         OtherCid => "op_mismatch",
         NoPrev => "missing_prev",
         NoPrevData => "missing_prev_data",
         SamePath => "duplicate_path",
-        BadPath => "bad_path",
+        BadPath | LongPath => "bad_path",
+        BadSince => "bad_since",
         TooBig => "too_big",
         Rebase => "rebase",
         BadDid => "did",
         LargeBlocks | ManyOps | ZeroSeq | Garbage | Cut | Trailing | UnsortedKeys | Float => "malformed",
+        Deep | BadTime | NoBlobs | RawCid => "malformed",
     }
 }
 
@@ -54,6 +56,7 @@ fn account_with_records(world: &World, host: &Host) -> (Account, Sent) {
     (account, sent)
 }
 
+/// Peer 2, 10, protocol 21, 23.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_mutation_is_dropped_for_its_reason_and_the_next_good_event_passes() {
     let mut world = World::new(30, &[]).await;
@@ -77,6 +80,7 @@ async fn every_mutation_is_dropped_for_its_reason_and_the_next_good_event_passes
     assert_eq!(world.relay.count("/hosts/connected").await, 1, "no mutation costs the connection");
 }
 
+/// Protocol 26.
 #[tokio::test(flavor = "multi_thread")]
 async fn under_observe_what_is_invalid_passes_but_not_what_is_nobodys_policy() {
     let world = World::new(31, &["--validation=observe"]).await;
@@ -97,6 +101,7 @@ async fn under_observe_what_is_invalid_passes_but_not_what_is_nobodys_policy() {
     }
 }
 
+/// Protocol 26.
 #[tokio::test(flavor = "multi_thread")]
 async fn under_lenient_commits_from_before_sync_1_1_pass_and_the_others_are_enforced() {
     let world = World::new(32, &["--validation=lenient"]).await;
@@ -121,6 +126,7 @@ async fn under_lenient_commits_from_before_sync_1_1_pass_and_the_others_are_enfo
     }
 }
 
+/// Protocol 11.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_oversize_message_is_stepped_over() {
     let world = World::new(33, &[]).await;
@@ -139,6 +145,7 @@ async fn an_oversize_message_is_stepped_over() {
     assert!(world.relay.dropped("oversize").await >= 2, "{:?}", world.dropped().await);
 }
 
+/// Protocol 10.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_within_a_frame_costs_nothing() {
     let world = World::new(34, &[]).await;
@@ -157,6 +164,7 @@ async fn a_connection_that_breaks_within_a_frame_costs_nothing() {
     assert_eq!(host.cursors()[1..], [Some(1), Some(2)], "the host is asked from where it was");
 }
 
+/// Protocol 11.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_nobody_knows_are_ignored() {
     let world = World::new(35, &[]).await;
@@ -177,6 +185,7 @@ async fn messages_that_nobody_knows_are_ignored() {
     assert_eq!(world.dropped().await, BTreeMap::new());
 }
 
+/// Protocol 11.
 #[tokio::test(flavor = "multi_thread")]
 async fn seqs_that_do_not_grow_are_dropped() {
     let world = World::new(36, &[]).await;
@@ -195,6 +204,7 @@ async fn seqs_that_do_not_grow_are_dropped() {
     assert_eq!(world.dropped().await, BTreeMap::from([("out_of_order".to_owned(), 3)]), "protocol 11");
 }
 
+/// Peer 11, protocol 18, 29.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_speaks_for_its_own_accounts_alone() {
     let world = World::new(37, &[]).await;
@@ -216,6 +226,7 @@ async fn a_host_speaks_for_its_own_accounts_alone() {
     world.until_dropped("wrong_host", 3).await;
 }
 
+/// Protocol 28.
 #[tokio::test(flavor = "multi_thread")]
 async fn syncs_are_checked_like_commits() {
     let world = World::new(38, &[]).await;
@@ -239,6 +250,7 @@ async fn syncs_are_checked_like_commits() {
     assert_eq!(world.dropped().await, BTreeMap::from(reasons), "protocol 28");
 }
 
+/// Protocol 17.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_wait_for_a_directory_that_fails_and_are_never_passed_unverified() {
     let world = World::new(39, &[]).await;
@@ -263,7 +275,7 @@ async fn events_wait_for_a_directory_that_fails_and_are_never_passed_unverified(
     assert_eq!(world.dropped().await, BTreeMap::from([("signature".to_owned(), 4)]));
 }
 
-/// Of the memory that these tests give the relay, 30 MiB are for events on their way and events that wait.
+/// Protocol 17. Of the memory that these tests give the relay, 30 MiB are for events on their way and events that wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn when_too_much_waits_for_the_directory_the_host_waits_too() {
     const ACCOUNTS: usize = 200;
@@ -288,6 +300,7 @@ async fn when_too_much_waits_for_the_directory_the_host_waits_too() {
     assert!(delivered == sent, "each event once");
 }
 
+/// Protocol 15.
 /// Events of an account wait behind its #identity, and each of those makes the relay look the identity up again, which
 /// it does for one account only now and then.
 #[tokio::test(flavor = "multi_thread")]
@@ -325,6 +338,7 @@ async fn a_host_that_makes_the_relay_wait_holds_up_itself_alone() {
     }
 }
 
+/// Protocol 17.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_without_an_identity_is_dropped() {
     let world = World::new(40, &[]).await;
@@ -346,6 +360,7 @@ async fn an_account_without_an_identity_is_dropped() {
     assert_delivered(&consumer.events(2).await, &sent, "after it was registered");
 }
 
+/// Protocol 22.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_has_changed_is_found_out() {
     let world = World::new(41, &[]).await;
@@ -360,6 +375,7 @@ async fn a_key_that_has_changed_is_found_out() {
     assert_delivered(&consumer.events(1).await, [&good], "signed with the new key, no #identity came (protocol 22)");
 }
 
+/// Protocol 12, 13.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_lost_its_past_and_one_that_is_a_relay_are_left() {
     let mut world = World::new(42, &[]).await;
@@ -406,6 +422,7 @@ async fn a_host_that_lost_its_past_and_one_that_is_a_relay_are_left() {
     assert!(world.relay.is_alive());
 }
 
+/// Protocol 14.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_make_no_sense_get_an_answer() {
     let mut world = World::new(43, &[]).await;

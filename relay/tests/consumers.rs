@@ -11,6 +11,7 @@ use serde_json::Value;
 use sim::{Consumer, Received, Sent};
 use tokio_tungstenite::tungstenite::Error;
 
+/// Protocol 4.
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_at_every_place_of_the_stream_get_the_same_events() {
     const EVENTS: usize = 300;
@@ -34,6 +35,7 @@ async fn consumers_at_every_place_of_the_stream_get_the_same_events() {
     }
 }
 
+/// Protocol 1.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_consumers_are_served_than_the_limit() {
     let mut world = World::new(61, &["--max-consumers=2"]).await;
@@ -57,6 +59,7 @@ async fn no_more_consumers_are_served_than_the_limit() {
     assert_delivered(&other.events(1).await, [&sent], "one that came");
 }
 
+/// Protocol 7.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_consumers_of_one_address_are_served_than_its_limit() {
     let mut world = World::new(63, &["--max-consumers-per-address=2"]).await;

@@ -15,6 +15,7 @@ use sim::mutation::with_unknown_field;
 use sim::process::ADMIN_TOKEN;
 use sim::{Delivered, Host, Received, Sent};
 
+/// Protocol 5, 8, 15.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_two_hosts_pass_verbatim_and_in_the_order_of_each_account() {
     let world = World::new(10, &[]).await;
@@ -53,6 +54,7 @@ async fn events_of_two_hosts_pass_verbatim_and_in_the_order_of_each_account() {
     assert_eq!(world.dropped().await, Default::default());
 }
 
+/// Protocol 4.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_goes_on_from_its_cursor() {
     let world = World::new(11, &[]).await;
@@ -74,6 +76,7 @@ async fn a_consumer_goes_on_from_its_cursor() {
     assert!(matches!(future.next().await, Received::Closed(Some(_))), "an error ends the stream");
 }
 
+/// Protocol 13, 14.
 #[tokio::test(flavor = "multi_thread")]
 async fn request_crawl_takes_hosts_that_prove_themselves() {
     let mut world = World::new(12, &[]).await;
@@ -116,6 +119,7 @@ async fn request_crawl_takes_hosts_that_prove_themselves() {
     assert!(world.relay.is_alive());
 }
 
+/// Protocol 33.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_apis_tell_of_hosts_and_accounts() {
     let mut world = World::new(13, &[]).await;
@@ -190,7 +194,7 @@ async fn the_apis_tell_of_hosts_and_accounts() {
         ("/xrpc/com.atproto.sync.getHostStatus?hostname=pds.example.com".to_owned(), 404, "HostNotFound"),
         ("/xrpc/com.atproto.sync.listHosts?limit=0".to_owned(), 400, "InvalidRequest"),
         ("/xrpc/com.atproto.sync.listRepos?limit=1001".to_owned(), 400, "InvalidRequest"),
-        ("/xrpc/com.atproto.sync.getRecord".to_owned(), 404, "MethodNotImplemented"),
+        ("/xrpc/com.atproto.sync.getRecord".to_owned(), 501, "MethodNotImplemented"),
     ];
     for (path, status, error) in errors {
         let answer = relay.get(&path).await;
@@ -198,6 +202,7 @@ async fn the_apis_tell_of_hosts_and_accounts() {
     }
 }
 
+/// Protocol 9, 35.
 #[tokio::test(flavor = "multi_thread")]
 async fn health_and_names_on_both_ports_and_admin_on_one() {
     let world = World::new(14, &[]).await;
@@ -233,6 +238,7 @@ async fn health_and_names_on_both_ports_and_admin_on_one() {
     }
 }
 
+/// Protocol 1.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_is_for_websockets_alone() {
     let world = World::new(15, &[]).await;
@@ -251,6 +257,7 @@ fn is_named(headers: &HeaderMap) -> bool {
     headers.get("server").is_some_and(|server| server.to_str().unwrap().contains("atproto-relay"))
 }
 
+/// Protocol 15.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_held_to_its_rate_by_waiting() {
     const RATE: usize = 10;
@@ -280,6 +287,7 @@ async fn a_host_is_held_to_its_rate_by_waiting() {
     assert_delivered(&delivered, &sent, "nothing is lost by waiting");
 }
 
+/// Protocol 14.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_host_is_left_and_read_on_when_it_is_let_in_again() {
     let world = World::new(18, &[]).await;
@@ -308,6 +316,7 @@ async fn a_blocked_host_is_left_and_read_on_when_it_is_let_in_again() {
     assert_eq!(nobody.status, 404);
 }
 
+/// Protocol 32.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_moves_and_its_old_host_has_no_say_any_more() {
     let world = World::new(19, &[]).await;
@@ -333,6 +342,7 @@ async fn an_account_moves_and_its_old_host_has_no_say_any_more() {
     }
 }
 
+/// Protocol 19.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inactive_account_is_silent_until_it_comes_back() {
     let world = World::new(20, &[]).await;
@@ -347,6 +357,7 @@ async fn an_inactive_account_is_silent_until_it_comes_back() {
     world.until_dropped("account_inactive", 1).await;
 }
 
+/// Protocol 18.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handle_that_the_identity_does_not_confirm_is_left_out() {
     let world = World::new(21, &[]).await;

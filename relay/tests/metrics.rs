@@ -9,7 +9,7 @@ use common::World;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_in_the_reference() {
     let reference = include_str!("../../docs/reference/metrics.md");
-    let world = World::new(81, &[]).await;
+    let world = World::new(81, &["--plc-export"]).await;
     let text = world.relay.get_admin("/metrics").await.text;
     let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(families.len() > 20, "{text}");

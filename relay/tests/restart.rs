@@ -23,6 +23,7 @@ use sim::{Account, Consumer, Delivered, Fault, Host, Mutation, Network, Received
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// Protocol 10.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_drains_and_the_next_start_goes_on() {
     let mut world = World::new(50, &[]).await;
@@ -76,6 +77,7 @@ async fn what_is_on_its_way_at_a_stop_is_neither_lost_nor_repeated() {
     assert_delivered(&delivered, &sent, "each event once");
 }
 
+/// Protocol 10.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_wait_for_an_identity_survive_a_crash() {
     let mut world = World::new(56, &[]).await;
@@ -195,6 +197,7 @@ fn by_account(events: impl IntoIterator<Item = Vec<u8>>) -> HashMap<String, Vec<
     accounts
 }
 
+/// Peer 3, 13, protocol 5.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_passes_once_however_often_the_relay_is_killed() {
     const ROUNDS: usize = 8;
@@ -265,6 +268,7 @@ async fn a_torn_end_of_the_log_is_cut_off() {
     assert!(again[..20] == delivered, "under the same seqs");
 }
 
+/// Protocol 5.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lost_its_end_gives_no_seq_twice() {
     let mut world = World::new(54, &[]).await;

@@ -85,6 +85,16 @@ pub struct Status {
 }
 
 impl Event {
+    /// Whose it is.
+    pub fn did(&self) -> &str {
+        match self {
+            Event::Commit(commit) => &commit.did,
+            Event::Sync(sync) => &sync.did,
+            Event::Identity(identity) => &identity.did,
+            Event::Status(status) => &status.did,
+        }
+    }
+
     /// The frame with this seq.
     pub fn encode(&self, seq: u64) -> Vec<u8> {
         match self {

@@ -3,11 +3,13 @@
 //! [`Plc`] is a directory, [`Host`] a PDS, [`Account`] an account with a key and a real repository, whose events are
 //! structurally exact: signed commits, Merkle search tree, covering proofs. [`Mutation`] makes bad ones of them. All
 //! run in this process; [`Relay`] is the program under test as a process of its own, and [`Consumer`] reads what it
-//! serves. Everything that is random follows from a seed, but for the signatures on P-256.
+//! serves. [`Checker`] says whether what was sent is what was delivered. Everything that is random follows from a seed,
+//! but for the signatures on P-256.
 //!
 //! Whatever goes wrong here ends the test: functions panic rather than return errors.
 
 pub mod account;
+pub mod checker;
 pub mod consumer;
 pub mod event;
 pub mod host;
@@ -20,6 +22,7 @@ pub mod repo;
 mod server;
 
 pub use account::Account;
+pub use checker::{Checker, Report};
 pub use consumer::{Consumer, Delivered, Received};
 pub use host::{Host, Sent};
 pub use mutation::Mutation;

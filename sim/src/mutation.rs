@@ -1,15 +1,18 @@
 //! Bad frames: what a broken or hostile host may send in place of an account's next commit.
 
+mod parts;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use relay::protocol::cbor::{Reader, Writer};
 use relay::protocol::cid::Cid;
 use relay::protocol::frame::{BLOCKS_BYTES_MAX, OPS_MAX};
 use relay::protocol::tid::Tid;
 
 use crate::account::{Account, POSTS};
 use crate::event::{Commit, car, varint};
-use crate::repo::Write;
+
+use parts::{changed, create, is_needed, node, with_root, with_signature};
+pub use parts::{with_field, with_unknown_field};
 
 /// What is wrong with a commit. Its name in Rust is its name in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,11 +89,33 @@ pub enum Mutation {
     UnsortedKeys,
     /// A field with a floating-point number.
     Float,
+    /// A field of a hundred arrays, one in the other.
+    Deep,
+    /// A time that is none.
+    BadTime,
+    /// The flags and fields of before sync 1.1 are not all there.
+    NoBlobs,
+    /// An operation names a record by another kind of CID.
+    RawCid,
+    /// A revision to follow that is none.
+    BadSince,
+    /// A path longer than paths may be.
+    LongPath,
+    /// The CAR is of another version.
+    CarVersion,
+    /// The CAR has no root.
+    NoRoot,
+    /// The root of the tree has no keys, but a node below it.
+    EmptyTop,
+    /// The root of the tree has a key that belongs to another layer.
+    OtherLayer,
+    /// The root of the tree has a key in full that begins like the one before.
+    LongPrefix,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 36] = {
+    pub const ALL: [Mutation; 47] = {
         use Mutation::*;
         [
             SignatureBit,
@@ -129,6 +154,17 @@ impl Mutation {
             Trailing,
             UnsortedKeys,
             Float,
+            Deep,
+            BadTime,
+            NoBlobs,
+            RawCid,
+            BadSince,
+            LongPath,
+            CarVersion,
+            NoRoot,
+            EmptyTop,
+            OtherLayer,
+            LongPrefix,
         ]
     };
 
@@ -137,9 +173,14 @@ impl Mutation {
     pub fn frame(self, account: &Account, seq: u64) -> Vec<u8> {
         let mut account = account.clone();
         match self {
-            Mutation::Garbage | Mutation::Cut | Mutation::Trailing | Mutation::UnsortedKeys | Mutation::Float => {
-                self.bytes(account.post().encode(seq))
-            }
+            Mutation::Garbage
+            | Mutation::Cut
+            | Mutation::Trailing
+            | Mutation::UnsortedKeys
+            | Mutation::Float
+            | Mutation::Deep
+            | Mutation::NoBlobs
+            | Mutation::RawCid => self.bytes(account.post().encode(seq)),
             Mutation::ZeroSeq => account.post().encode(0),
             Mutation::OtherCommit => {
                 let commit = account.post();
@@ -153,6 +194,16 @@ impl Mutation {
             }
             Mutation::EndlessCarHeader => {
                 let header = b"\xa2\x65roots\x9b\x10\0\0\0\0\0\0\0\x67version\x01";
+                account.post().encode_with(seq, &[varint(header.len()), header.to_vec()].concat())
+            }
+            Mutation::CarVersion => {
+                let commit = account.post();
+                let version = b"\x67version";
+                let car = changed(car(&commit.root, &commit.blocks), version, |place| place + version.len(), 2);
+                commit.encode_with(seq, &car)
+            }
+            Mutation::NoRoot => {
+                let header = b"\xa2\x65roots\x80\x67version\x01";
                 account.post().encode_with(seq, &[varint(header.len()), header.to_vec()].concat())
             }
             _ => self.commit(&mut account).encode(seq),
@@ -195,7 +246,10 @@ impl Mutation {
             | Mutation::NoCommit
             | Mutation::NoNode
             | Mutation::NoRecord
-            | Mutation::UnsortedNode => self.blocks(account.post(), account),
+            | Mutation::UnsortedNode
+            | Mutation::EmptyTop
+            | Mutation::OtherLayer
+            | Mutation::LongPrefix => self.blocks(account.post(), account),
             Mutation::LargeRecord => account.commit(vec![create("large", vec![0; 1_000_001])]),
             Mutation::LargeBlocks => {
                 let record =
@@ -205,6 +259,9 @@ impl Mutation {
             Mutation::ManyOps => {
                 account.commit((0..=OPS_MAX).map(|number| create(&format!("many{number}"), vec![0xa0])).collect())
             }
+            Mutation::BadTime => Commit { time: "yesterday".to_owned(), ..account.post() },
+            Mutation::BadSince => Commit { since: Some("yesterday".to_owned()), ..account.post() },
+            Mutation::LongPath => account.commit(vec![create(&"k".repeat(513), vec![0xa0])]),
             Mutation::TooBig => Commit { too_big: true, ..account.post() },
             Mutation::Rebase => Commit { rebase: true, ..account.post() },
             Mutation::BadDid => Commit { did: "did:example:alice".to_owned(), ..account.post() },
@@ -215,17 +272,18 @@ impl Mutation {
     /// Mutations of the blocks.
     fn blocks(self, mut commit: Commit, account: &Account) -> Commit {
         let record = commit.ops[0].cid.expect("a post has a record");
-        let is_node = |cid: &Cid| ![commit.root, record, account.repo().data()].contains(cid);
         match self {
             Mutation::BlockBit => commit.blocks.get_mut(&record).expect("the record's block")[3] ^= 1,
             Mutation::NoCommit => drop(commit.blocks.remove(&commit.root)),
             Mutation::NoNode => {
-                let node = *commit.blocks.keys().find(|cid| is_node(cid)).expect("a tree of several nodes");
-                commit.blocks.remove(&node);
+                let top = account.repo().data();
+                // Where a key of the top was added, no other may be needed.
+                let node = commit.blocks.keys().find(|cid| **cid != top && is_needed(cid, &top, &commit));
+                commit.blocks.remove(&node.copied().unwrap_or(top));
             }
             Mutation::NoRecord => drop(commit.blocks.remove(&record)),
             _ => {
-                let node = unsorted_node(&record);
+                let node = self.node(&record, &account.repo().data());
                 let data = Cid::of(&node);
                 commit.blocks.insert(data, node);
                 let object = account.sign_commit(&commit.rev, &data);
@@ -233,6 +291,20 @@ impl Mutation {
             }
         }
         commit
+    }
+
+    /// A bad node for the top of the tree; `value` is that of its keys, `below` the tree that would be right.
+    fn node(self, value: &Cid, below: &Cid) -> Vec<u8> {
+        match self {
+            Mutation::EmptyTop => node(&[], Some(below)),
+            // The layers of these are 0 and 2.
+            Mutation::OtherLayer => {
+                node(&[(0, "2653ae71"), (0, "88bfafc7")].map(|(shared, key)| (shared, key, value)), None)
+            }
+            // The second key begins like the first.
+            Mutation::LongPrefix => node(&[(0, "2653ae71", value), (0, "2653ae72", value)], None),
+            _ => node(&[(0, "b", value), (0, "a", value)], None),
+        }
     }
 
     /// Mutations of what the message says that has changed.
@@ -274,57 +346,10 @@ impl Mutation {
             Mutation::Trailing => [frame, vec![0]].concat(),
             // Shorter than all others, so it belongs at the start.
             Mutation::UnsortedKeys => with_field(frame, "a", &[0x01]),
+            Mutation::Deep => with_field(frame, "temperature", &[&[0x81; 100][..], &[0x01]].concat()),
+            Mutation::NoBlobs => changed(frame, b"\x65blobs", |place| place + 5, b'z'),
+            Mutation::RawCid => changed(frame, b"\x63cid\xd8\x2a\x58\x25\x00\x01\x71", |place| place + 10, 0x55),
             _ => with_field(frame, "temperature", b"\xfb\x3f\xf0\0\0\0\0\0\0"),
         }
     }
-}
-
-/// A frame with a field that nobody knows, which must pass as it is.
-pub fn with_unknown_field(frame: Vec<u8>) -> Vec<u8> {
-    with_field(frame, "somethingNew", b"\x82\x01\x65hello")
-}
-
-/// A frame with one more pair at the end of its payload.
-fn with_field(frame: Vec<u8>, key: &str, value: &[u8]) -> Vec<u8> {
-    let mut reader = Reader::new(&frame);
-    reader.skip().expect("the header of a good frame");
-    let payload = reader.position();
-    let mut frame = frame;
-    // The head of a map of less than 23 pairs is one byte.
-    frame[payload] += 1;
-    Writer::new(&mut frame).text(key).raw(value);
-    frame
-}
-
-fn create(record_key: &str, record: Vec<u8>) -> Write {
-    Write::Create { path: format!("{POSTS}/{record_key}"), record }
-}
-
-/// The commit with another signature.
-fn with_signature(mut commit: Commit, change: impl FnOnce(&mut [u8; 64])) -> Commit {
-    let mut object = commit.blocks.remove(&commit.root).unwrap_or_default();
-    let head = b"\x63sig\x58\x40";
-    let place = object.windows(head.len()).position(|window| window == head).expect("a signature") + head.len();
-    let signature = object[place..].first_chunk_mut().expect("64 bytes");
-    change(signature);
-    with_root(commit, object)
-}
-
-/// The commit with another commit object.
-fn with_root(mut commit: Commit, object: Vec<u8>) -> Commit {
-    commit.root = Cid::of(&object);
-    commit.blocks.insert(commit.root, object);
-    commit
-}
-
-/// A tree node of two keys, the greater one first.
-fn unsorted_node(value: &Cid) -> Vec<u8> {
-    let mut node = Vec::new();
-    let mut writer = Writer::new(&mut node);
-    writer.map(2).text("e").array(2);
-    for key in [b"b", b"a"] {
-        writer.map(4).text("k").bytes(key).text("p").uint(0).text("t").null().text("v").cid(value);
-    }
-    writer.text("l").null();
-    node
 }

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::account::Account;
@@ -42,13 +44,27 @@ struct Directory {
     fault: Option<Fault>,
     faults: HashMap<String, Fault>,
     requests: HashMap<String, u64>,
+    /// The lines of the export, in order, with the time of each in milliseconds since 1970.
+    export: Vec<(i64, String)>,
+    /// What was asked for of the export: the time after which operations were wanted.
+    export_requests: Vec<String>,
+}
+
+/// Most operations on a page of the export.
+const PAGE_OPERATIONS: usize = 1000;
+
+#[derive(Deserialize)]
+struct Page {
+    count: usize,
+    after: String,
 }
 
 impl Plc {
     /// Starts a directory without entries.
     pub async fn start() -> Plc {
         let shared = Arc::<Shared>::default();
-        let routes = Router::new().route("/{did}", get(document)).with_state(Arc::clone(&shared));
+        let routes = Router::new().route("/export", get(export)).route("/{did}", get(document));
+        let routes = routes.with_state(Arc::clone(&shared));
         Plc { server: Server::start(free_address(), |_| routes).await, shared }
     }
 
@@ -77,7 +93,30 @@ impl Plc {
                 "serviceEndpoint": format!("http://{host}"),
             }],
         });
+        let operation = json!({
+            "type": "plc_operation",
+            "alsoKnownAs": document["alsoKnownAs"],
+            "verificationMethods": { "atproto": multikey },
+            "services": { "atproto_pds": {
+                "type": "AtprotoPersonalDataServer",
+                "endpoint": format!("http://{host}"),
+            }},
+        });
         self.shared.lock().documents.insert(did.clone(), document);
+        let now = Timestamp::now().to_string();
+        self.export_line(
+            json!({ "did": did, "operation": operation, "nullified": false, "createdAt": now }).to_string(),
+        );
+    }
+
+    /// Adds a line to the export, whatever it says, as of now.
+    pub fn export_line(&self, line: String) {
+        self.shared.lock().export.push((Timestamp::now().as_millisecond(), line));
+    }
+
+    /// The times after which operations of the export were asked for, one for each request.
+    pub fn export_requests(&self) -> Vec<String> {
+        self.shared.lock().export_requests.clone()
     }
 
     /// Misbehaves towards all, or no longer.
@@ -90,7 +129,12 @@ impl Plc {
         self.shared.lock().faults.insert(did.to_owned(), fault);
     }
 
-    /// Requests so far.
+    /// Enters any document.
+    pub fn enter(&self, did: &str, document: Value) {
+        self.shared.lock().documents.insert(did.to_owned(), document);
+    }
+
+    /// Requests so far, those for the export left out.
     pub fn requests(&self) -> u64 {
         self.shared.lock().requests.values().sum()
     }
@@ -114,16 +158,8 @@ async fn document(State(shared): State<Arc<Shared>>, Path(did): Path<String>) ->
         let fault = directory.faults.get(&did).copied().or(directory.fault);
         (fault, directory.documents.get(&did).cloned())
     };
-    let failure = |status| (status, Json(json!({ "message": "simulated" }))).into_response();
-    match fault {
-        Some(Fault::Status(status)) => {
-            return failure(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-        }
-        Some(Fault::Busy(seconds)) => {
-            return ([(header::RETRY_AFTER, seconds)], failure(StatusCode::TOO_MANY_REQUESTS)).into_response();
-        }
-        Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-        Some(Fault::OtherDid) | None => {}
+    if let Some(failure) = misbehave(fault).await {
+        return failure;
     }
     match document {
         Some(mut document) => {
@@ -134,4 +170,38 @@ async fn document(State(shared): State<Arc<Shared>>, Path(did): Path<String>) ->
         }
         None => failure(StatusCode::NOT_FOUND),
     }
+}
+
+async fn export(State(shared): State<Arc<Shared>>, Query(page): Query<Page>) -> Response {
+    let (fault, lines) = {
+        let mut directory = shared.lock();
+        let Ok(after) = page.after.parse::<Timestamp>() else { return failure(StatusCode::BAD_REQUEST) };
+        directory.export_requests.push(page.after);
+        let is_after = |(time, _): &&(i64, String)| *time > after.as_millisecond();
+        let lines = directory.export.iter().filter(is_after).take(page.count.min(PAGE_OPERATIONS));
+        let lines: Vec<String> = lines.map(|(_, line)| line.clone()).collect();
+        (directory.fault, lines)
+    };
+    misbehave(fault).await.unwrap_or_else(|| lines.join("\n").into_response())
+}
+
+/// The answer of a directory that fails, if it does.
+async fn misbehave(fault: Option<Fault>) -> Option<Response> {
+    match fault? {
+        Fault::Status(status) => {
+            Some(failure(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)))
+        }
+        Fault::Busy(seconds) => {
+            Some(([(header::RETRY_AFTER, seconds)], failure(StatusCode::TOO_MANY_REQUESTS)).into_response())
+        }
+        Fault::Delay(delay) => {
+            tokio::time::sleep(delay).await;
+            None
+        }
+        Fault::OtherDid => None,
+    }
+}
+
+fn failure(status: StatusCode) -> Response {
+    (status, Json(json!({ "message": "simulated" }))).into_response()
 }

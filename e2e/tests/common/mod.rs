@@ -1,14 +1,16 @@
-//! What the suites share: the cluster, the PDSes, and clients that were not written here.
+//! What the suites share: the cluster or a relay of their own, the PDSes, and clients that were not written here.
 
 #![allow(dead_code, missing_docs)] // each suite uses its part
 
 pub mod clients;
 pub mod pds;
+pub mod world;
 
 use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clients::Place;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Client, Config};
@@ -23,8 +25,7 @@ pub struct Cluster {
     pub client: Client,
     pub namespace: String,
     pub name: String,
-    pub relay_url: String,
-    pub plc_url: String,
+    pub place: Place,
     pub pds_urls: Vec<String>,
 }
 
@@ -59,8 +60,7 @@ impl Cluster {
             client,
             namespace: sample.metadata.namespace.context("the sample names no namespace")?,
             name: sample.metadata.name.context("the sample has no name")?,
-            relay_url: env("E2E_RELAY_URL")?,
-            plc_url: env("E2E_PLC_URL")?,
+            place: Place { relay: env("E2E_RELAY_URL")?, plc: env("E2E_PLC_URL")? },
             pds_urls: env("E2E_PDS_URLS")?.split_whitespace().map(str::to_owned).collect(),
         })
     }
@@ -76,11 +76,6 @@ impl Cluster {
     /// Name of the relay's only pod.
     pub fn pod_name(&self) -> String {
         format!("{}-0", self.name)
-    }
-
-    /// The firehose, as consumers name it.
-    pub fn firehose_url(&self) -> String {
-        self.relay_url.replace("http://", "ws://")
     }
 
     pub async fn admin_token(&self) -> Result<String> {

@@ -38,6 +38,7 @@ fn every_setting_can_be_written_in_the_file() {
         admin-listen = "0.0.0.0:3001"
         database-url = "postgres://relay@db/relay"
         plc-url = "https://plc.example.com"
+        plc-export = "https://mirror.example.com/"
         admin-token = "secret"
         bootstrap-relays = ["https://relay.example.com"]
         hosts = ["pds.example.com"]
@@ -46,6 +47,7 @@ fn every_setting_can_be_written_in_the_file() {
         replay-max-size = "150Gi"
         validation = "observe"
         durability = "os"
+        log-compression = "none"
         memory-limit = 1073741824
         host-account-limit = 0
         host-events-per-second = 7
@@ -68,6 +70,7 @@ fn every_setting_can_be_written_in_the_file() {
     assert_eq!(config.discovery_interval, Duration::from_secs(7200));
     assert_eq!(config.sibling_relays, ["https://relay2.example.com"]);
     assert_eq!((config.validation, config.durability), (Validation::Observe, Durability::Os));
+    assert_eq!(config.log_compression, LogCompression::None);
 }
 
 #[test]
@@ -79,6 +82,7 @@ fn what_cannot_be_used_is_refused_with_the_key_that_is_wrong() {
         ("replay-window = \"soon\"", "\"soon\" is not a duration; write 72h, 90m or 3d"),
         ("memory-limit = \"2 apples\"", "is not a size"),
         ("plc-url = \"plc.directory\"", "plc-url: \"plc.directory\" is not an http:// or https:// URL"),
+        ("plc-export = \"mirror\"", "plc-export: \"mirror\" is not an http:// or https:// URL"),
         ("sibling-relays = [\"relay2\"]", "sibling-relays: \"relay2\" is not an http:// or https:// URL"),
         ("initial-seq = 0", "initial-seq: 0 is not between 1"),
         ("admin-token-file = \"/nonexistent\"", "admin-token-file: cannot read /nonexistent"),
@@ -99,6 +103,24 @@ fn lists_are_separated_by_commas_or_repeated() {
 fn a_switch_needs_no_value() {
     assert_eq!(line(&["--allow-insecure-hosts"]).allow_insecure_hosts, Some(true));
     assert_eq!(line(&["--allow-insecure-hosts=false"]).allow_insecure_hosts, Some(false));
+}
+
+#[test]
+fn the_export_is_that_of_the_directory_or_of_a_mirror() {
+    let directory = DEFAULT_PLC_URL.to_owned();
+    let mirror = "https://mirror.example.com".to_owned();
+    let cases = [
+        (line(&[]), None),
+        (line(&["--plc-export"]), Some(directory.clone())),
+        (line(&["--plc-export=false"]), None),
+        (line(&["--plc-export", "https://mirror.example.com/"]), Some(mirror.clone())),
+        (file("plc-export = true").unwrap(), Some(directory)),
+        (file("plc-export = false").unwrap(), None),
+        (file("plc-export = \"https://mirror.example.com\"").unwrap(), Some(mirror)),
+    ];
+    for (settings, expected) in cases {
+        assert_eq!(settings.resolve().unwrap().plc_export, expected);
+    }
 }
 
 #[test]

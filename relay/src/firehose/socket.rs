@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 /// consumers are not slowed, while a consumer that reads nothing holds little of the kernel's memory.
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
-/// For every accepted connection of the firehose's listener (`ListenerExt::tap_io`): send at once, and bound what the
+/// For every accepted connection of the firehose's listener: send at once, and bound what the
 /// kernel buffers.
 pub fn tune_socket(stream: &mut TcpStream) {
     let socket = SockRef::from(&*stream);

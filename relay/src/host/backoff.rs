@@ -49,6 +49,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    /// Protocol 10.
     #[test]
     fn waits_double_up_to_hours_and_never_end() {
         let mut backoff = Backoff::default();

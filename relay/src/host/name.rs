@@ -105,6 +105,7 @@ fn is_development_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Protocol 14.
     #[test]
     fn names_are_read_as_people_write_them() {
         let name = |text, insecure| {

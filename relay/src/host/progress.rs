@@ -137,6 +137,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Protocol 10.
     #[test]
     fn cursor_stays_below_the_first_unfinished_event() {
         let mut progress = Progress::default();

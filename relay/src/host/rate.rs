@@ -76,6 +76,7 @@ impl Rate {
 mod tests {
     use super::*;
 
+    /// Protocol 15.
     #[test]
     fn a_burst_passes_and_then_the_rate_holds() {
         let mut rate = Rate::default();

@@ -5,15 +5,18 @@ mod answer;
 mod auth;
 mod forward;
 mod health;
+mod server;
 mod xrpc;
 
 pub use auth::Tokens;
+pub use server::serve;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
@@ -26,6 +29,8 @@ use crate::report::Reporter;
 use crate::siblings::Siblings;
 use crate::takedowns::Takedowns;
 
+/// Longest time for a request and its answer; requestCrawl takes longest.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// Longest request body: a host name, a limit.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
@@ -69,13 +74,28 @@ fn firehose(app: &Arc<App>) -> Router<Arc<App>> {
 }
 
 fn with_common(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
-    let routes = routes.fallback(not_found).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let routes = routes.fallback(not_found).method_not_allowed_fallback(wrong_method);
+    let routes = routes.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let routes = routes.layer(middleware::from_fn_with_state(Arc::clone(app), forward::to_siblings));
     routes.layer(middleware::from_fn(common_headers)).with_state(Arc::clone(app))
 }
 
-async fn not_found() -> Response {
-    answer::error(StatusCode::NOT_FOUND, "MethodNotImplemented", "this relay has no such route")
+/// An XRPC method that this relay does not have, like the optional `listReposByCollection` (protocol 34), or no route.
+async fn not_found(uri: Uri) -> Response {
+    match uri.path().strip_prefix("/xrpc/") {
+        Some(method) => {
+            answer::error(StatusCode::NOT_IMPLEMENTED, "MethodNotImplemented", format!("this relay has no {method}"))
+        }
+        None => answer::error(StatusCode::NOT_FOUND, "NotFound", "this relay has no such route"),
+    }
+}
+
+async fn wrong_method(method: Method) -> Response {
+    answer::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", format!("this route does not take {method}"))
+}
+
+fn timed_out() -> Response {
+    answer::error(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the request was not complete in time")
 }
 
 /// CORS for browsers, and the name by which relays know each other (protocol 9, 35). The admin API is not for pages of
@@ -83,7 +103,11 @@ async fn not_found() -> Response {
 async fn common_headers(request: Request, next: Next) -> Response {
     let is_for_all = !request.uri().path().starts_with("/admin");
     let is_preflight = request.method() == Method::OPTIONS;
-    let mut response = if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let mut response = if is_preflight {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.unwrap_or_else(|_| timed_out())
+    };
     let headers = response.headers_mut();
     headers.insert(header::SERVER, crate::USER_AGENT);
     if is_for_all {

@@ -93,8 +93,9 @@ async fn list_hosts(State(app): State<Arc<App>>, Asked(page): Asked<Page>) -> Re
     let Ok(after) = page.cursor.map_or(Ok(0), |cursor| cursor.parse()) else {
         return answer::bad_request("cursor is not one that this relay gave out");
     };
-    let hosts = app.hosts.page(after, limit);
-    let cursor = hosts.last().filter(|_| hosts.len() == limit).map(|host| host.id.to_string());
+    let mut hosts = app.hosts.page(after, limit + 1);
+    let is_last = truncate(&mut hosts, limit);
+    let cursor = hosts.last().filter(|_| !is_last).map(|host| host.id.to_string());
     let hosts: Vec<Value> = hosts.iter().map(|host| host_json(host)).collect();
     Json(with_cursor(json!({ "hosts": hosts }), cursor)).into_response()
 }
@@ -129,13 +130,14 @@ async fn list_repos(State(app): State<Arc<App>>, Asked(page): Asked<Page>) -> Re
         Err(response) => return *response,
     };
     let accounts = app.accounts.clone();
-    let read = tokio::task::spawn_blocking(move || accounts.page(page.cursor.as_deref(), limit)).await;
-    let accounts = match read {
+    let read = tokio::task::spawn_blocking(move || accounts.page(page.cursor.as_deref(), limit + 1)).await;
+    let mut accounts = match read {
         Ok(Ok(accounts)) => accounts,
         Ok(Err(failure)) => return answer::internal(failure),
         Err(failure) => return answer::internal(failure),
     };
-    let cursor = accounts.last().filter(|_| accounts.len() == limit).map(|(did, _)| did.clone());
+    let is_last = truncate(&mut accounts, limit);
+    let cursor = accounts.last().filter(|_| !is_last).map(|(did, _)| did.clone());
     let repos: Vec<Value> = accounts.iter().filter_map(|(did, account)| repo_json(did, account)).collect();
     Json(with_cursor(json!({ "repos": repos }), cursor)).into_response()
 }
@@ -232,6 +234,13 @@ async fn repo(State(app): State<Arc<App>>, Asked(query): Asked<ByDid>) -> Respon
 
 fn parse_did(query: &ByDid) -> Result<Did, Box<Response>> {
     Did::parse(&query.did).map_err(|error| Box::new(answer::bad_request(error)))
+}
+
+/// Cuts a page to its limit; says whether nothing follows it.
+fn truncate<T>(page: &mut Vec<T>, limit: usize) -> bool {
+    let is_last = page.len() <= limit;
+    page.truncate(limit);
+    is_last
 }
 
 fn with_cursor(mut page: Value, cursor: Option<String>) -> Value {

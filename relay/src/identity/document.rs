@@ -10,7 +10,7 @@ use crate::protocol::syntax;
 
 /// Text that is not the document of the DID that was asked for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DocumentError {
+pub enum DocumentError {
     /// Not a JSON object.
     #[error("the answer is not a DID document")]
     NoDocument,
@@ -20,7 +20,7 @@ pub(super) enum DocumentError {
 }
 
 /// Reads a document. What is missing in it, or is not as atproto wants it, is absent in the identity.
-pub(super) fn read(did: &Did, text: &[u8], fetched_at_ms: i64) -> Result<Identity, DocumentError> {
+pub fn read(did: &Did, text: &[u8], fetched_at_ms: i64) -> Result<Identity, DocumentError> {
     let document: Value = serde_json::from_slice(text).map_err(|_| DocumentError::NoDocument)?;
     let id = document.get("id").ok_or(DocumentError::NoDocument)?;
     if id.as_str() != Some(did.as_str()) {
@@ -105,6 +105,7 @@ mod tests {
         Some(Endpoint { host: host.to_owned(), secure: true })
     }
 
+    /// Protocol 16.
     #[test]
     fn the_document_of_a_directory_is_read() {
         let identity = read_json(&json!({
@@ -131,6 +132,7 @@ mod tests {
         assert_eq!(identity, Ok(expected));
     }
 
+    /// Protocol 16.
     #[test]
     fn only_the_document_of_the_did_counts() {
         let cases = [
@@ -147,6 +149,7 @@ mod tests {
         }
     }
 
+    /// Protocol 16.
     #[test]
     fn the_signing_key_is_the_first_valid_one() {
         let method = |id: &str, kind: &str, controller: &str, key: &str| json!({"id": id, "type": kind, "controller": controller, "publicKeyMultibase": key});

@@ -4,12 +4,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::pace::Pace;
-use super::stats::{Outcome, Stats};
+use super::stats::{Outcome, Stats, count};
 use super::{Identity, SetupError, Transient, document, now_ms};
 use crate::net::{self, ReadError, ResolveError, read_bounded};
 use crate::protocol::did::{Did, Method};
@@ -20,6 +21,10 @@ const DOCUMENT_BYTES_MAX: usize = 64 << 10;
 const DIRECTORY_REQUESTS_PER_SECOND: u32 = 500;
 /// Requests to the directory at once.
 const DIRECTORY_REQUESTS_MAX: usize = 64;
+/// Longest page of an export that is read. An operation has 7,500 bytes at most, and about 800 mostly.
+const PAGE_BYTES_MAX: usize = 16 << 20;
+/// A page that takes longer has failed.
+const PAGE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Requests to one host of `did:web` documents per second.
 const WEB_REQUESTS_PER_SECOND: u32 = 10;
 /// Requests for `did:web` documents at once. Apart from the directory's, since strangers decide how long they take.
@@ -97,14 +102,13 @@ impl Fetcher {
             }
         };
         let _slot = source.slots.acquire().await.map_err(|_| Transient::Stopping)?;
-        let wait = self.pace.take_turn(source.host, source.per_second, Instant::now())?;
-        tokio::time::sleep(wait).await;
+        self.turn(source.host, source.per_second).await?;
 
         let started = Instant::now();
         let requested = tokio::time::timeout(self.time_max, request(&source, did)).await;
         let timeout = || Transient::Timeout { host: source.host.into(), after: self.time_max };
         let result = requested.unwrap_or_else(|_| Err(Failure::Transient(timeout())));
-        self.stats.requested(outcome(&result), started.elapsed());
+        self.stats.requested(did.method(), outcome(&result), started.elapsed());
         match result {
             Ok(identity) => {
                 self.pace.succeeded(source.host);
@@ -119,6 +123,40 @@ impl Fetcher {
                 Err(error)
             }
         }
+    }
+
+    /// Asks a directory for a page of its export: `count` operations after a time.
+    pub(super) async fn export(&self, url: &str, after_ms: i64, count: usize) -> Result<Bytes, Transient> {
+        let after = jiff::Timestamp::from_millisecond(after_ms).unwrap_or_default();
+        let host = Url::parse(url).ok().and_then(|url| url.host_str().map(Box::<str>::from)).unwrap_or_default();
+        let source = Source {
+            client: &self.directory,
+            url: format!("{url}/export?count={count}&after={after:.3}"),
+            host: &host,
+            slots: &self.directory_slots,
+            per_second: DIRECTORY_REQUESTS_PER_SECOND,
+            is_authority: false,
+        };
+        self.turn(&host, source.per_second).await?;
+        let timeout = |_| Transient::Timeout { host: host.clone(), after: PAGE_TIME_MAX };
+        let requested = tokio::time::timeout(PAGE_TIME_MAX, request_page(&source)).await;
+        let result = requested.map_err(timeout).flatten();
+        match &result {
+            Ok(_) => self.pace.succeeded(&host),
+            Err(error) => self.pace.failed(&host, error.retry_after(), Instant::now()),
+        }
+        result
+    }
+
+    /// Waits until a server may be asked.
+    async fn turn(&self, host: &str, per_second: u32) -> Result<(), Transient> {
+        let turn = self.pace.take_turn(host, per_second, Instant::now());
+        let wait = turn.inspect_err(|_| count(&self.stats.paused))?;
+        if !wait.is_zero() {
+            count(&self.stats.waits);
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
     }
 
     fn directory(&self, did: &Did) -> Source<'_> {
@@ -164,6 +202,20 @@ async fn request(source: &Source<'_>, did: &Did) -> Result<Identity, Failure> {
         ReadError::Broken(_) => Failure::Transient(Transient::Network { host: host.into(), reason: error.to_string() }),
     })?;
     document::read(did, &body, now_ms()).map_err(|error| malformed(error.to_string()))
+}
+
+async fn request_page(source: &Source<'_>) -> Result<Bytes, Transient> {
+    let host = source.host;
+    let network = |reason| Transient::Network { host: host.into(), reason };
+    let sent = source.client.get(&source.url).send().await;
+    let response = sent.map_err(|error| network(describe(&error.without_url())))?;
+    let status = response.status().as_u16();
+    check_status(source, &response).map_err(|failure| match failure {
+        // A directory without an export.
+        Failure::Absent => Transient::Refused { host: host.into(), status, retry_after: None },
+        Failure::Transient(error) => error,
+    })?;
+    read_bounded(response, PAGE_BYTES_MAX).await.map_err(|error| network(error.to_string()))
 }
 
 /// Why a request got no answer. That a name leads to no public address is an answer: nothing may be there.

@@ -4,10 +4,15 @@
 //! [`Transient`], is never remembered, and leaves to the caller to wait (protocol 17). What is known survives a restart
 //! and a `kill -9`, so that a restart asks the PLC directory for nothing it knew.
 
+mod budget;
 mod cache;
-mod document;
+mod coverage;
+pub mod document;
+mod error;
+mod export;
 mod fetch;
 mod flights;
+mod follow;
 mod memory;
 mod pace;
 mod row;
@@ -15,18 +20,22 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+pub use error::{SetupError, Transient};
+pub use row::is_worthless;
 pub use stats::Stats;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rocksdb::DB;
 use tokio::time::Instant;
 
-use crate::net;
 use crate::protocol::did::Did;
 use crate::protocol::key::PublicKey;
+use budget::Budget;
 use cache::Cache;
+use coverage::Coverage;
 use fetch::Fetcher;
 use flights::{Boarding, Departure, Flights, Landing, TooSoon};
 use stats::count;
@@ -78,87 +87,16 @@ pub enum Freshness {
     Cached,
     /// Asked for after the call, unless the DID was refreshed several times just before.
     Forced,
-}
-
-/// It could not be found out who an account is. It is worth trying again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Transient {
-    /// No answer in time.
-    #[error("{host} did not answer within {after:?}")]
-    Timeout {
-        /// The resolver's server.
-        host: Box<str>,
-        /// How long it was given.
-        after: Duration,
-    },
-    /// An answer that is a refusal or a failure.
-    #[error("{host} answered with status {status}")]
-    Refused {
-        /// The resolver's server.
-        host: Box<str>,
-        /// HTTP status.
-        status: u16,
-        /// When the server wants to be asked again.
-        retry_after: Option<Duration>,
-    },
-    /// The directory's answer makes no sense.
-    #[error("{host}: {reason}")]
-    Malformed {
-        /// The resolver's server.
-        host: Box<str>,
-        /// Why.
-        reason: String,
-    },
-    /// No connection, or a broken one.
-    #[error("cannot reach {host}: {reason}")]
-    Network {
-        /// The resolver's server.
-        host: Box<str>,
-        /// Why.
-        reason: String,
-    },
-    /// The server was not asked: it has failed, has asked for rest, or too many requests wait for it.
-    #[error("{host} is left alone for {retry_after:?}")]
-    Paused {
-        /// The resolver's server.
-        host: Box<str>,
-        /// How long.
-        retry_after: Duration,
-    },
-    /// The relay is stopping.
-    #[error("the relay is stopping")]
-    Stopping,
-}
-
-impl Transient {
-    /// When it is worth trying again, if that is known.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Transient::Refused { retry_after, .. } => *retry_after,
-            Transient::Paused { retry_after, .. } => Some(*retry_after),
-            _ => None,
-        }
-    }
-}
-
-/// A resolver that cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The directory's URL has no host.
-    #[error("plc-url: {0:?} is not a URL; write one like https://plc.directory")]
-    PlcUrl(String),
-    /// The store has no place for identities.
-    #[error("the derived store has no column {0:?}")]
-    Column(&'static str),
-    /// The HTTP clients.
-    #[error(transparent)]
-    Client(#[from] net::ClientError),
+    /// The same if it works; else what is known will do. For when a stranger says that it has changed.
+    Suggested,
 }
 
 /// What a resolver is made of.
 pub struct Options {
     /// The PLC directory. It is trusted: it may be on a private address.
     pub plc_url: String,
+    /// A directory whose export is followed, trusted like that one.
+    pub export_url: Option<String>,
     /// `did:web` of localhost and on private addresses is resolved, too.
     pub allow_insecure: bool,
     /// Where identities are remembered …
@@ -186,6 +124,10 @@ struct Lifetimes {
     refresh_burst: u32,
     /// A request that takes longer has failed.
     request_max: Duration,
+    /// Time between two requests for the end of an export …
+    export_poll: Duration,
+    /// … and for pages, when there are more.
+    export_page: Duration,
 }
 
 impl Default for Lifetimes {
@@ -198,6 +140,8 @@ impl Default for Lifetimes {
             refresh_interval: Duration::from_secs(10),
             refresh_burst: 3,
             request_max: Duration::from_secs(10),
+            export_poll: Duration::from_secs(5),
+            export_page: Duration::from_millis(500),
         }
     }
 }
@@ -207,6 +151,10 @@ pub struct Resolver {
     cache: Cache,
     flights: Arc<Flights>,
     fetcher: Fetcher,
+    foreign: Budget,
+    coverage: Arc<Coverage>,
+    export_url: Option<String>,
+    lifetimes: Lifetimes,
     stats: Arc<Stats>,
 }
 
@@ -217,15 +165,20 @@ impl Resolver {
     }
 
     fn with_lifetimes(options: Options, lifetimes: Lifetimes) -> Result<Arc<Resolver>, SetupError> {
-        let Options { plc_url, allow_insecure, database, column, memory_bytes } = options;
+        let Options { plc_url, export_url, allow_insecure, database, column, memory_bytes } = options;
         if database.cf_handle(column).is_none() {
             return Err(SetupError::Column(column));
         }
         let stats = Arc::new(Stats::default());
+        let coverage = Arc::new(Coverage::default());
         Ok(Arc::new(Resolver {
-            cache: Cache::new(database, column, memory_bytes, lifetimes),
+            cache: Cache::new(database, column, memory_bytes, lifetimes, Arc::clone(&coverage)),
             flights: Arc::new(Flights::new(lifetimes.refresh_interval, lifetimes.refresh_burst)),
             fetcher: Fetcher::new(&plc_url, allow_insecure, lifetimes.request_max, Arc::clone(&stats))?,
+            foreign: Budget::default(),
+            coverage,
+            export_url,
+            lifetimes,
             stats,
         }))
     }
@@ -236,7 +189,10 @@ impl Resolver {
         count(if known.is_some() { &self.stats.hits } else { &self.stats.misses });
         match known {
             Some(Some(identity)) => Lookup::Known(identity),
-            Some(None) => Lookup::Absent,
+            Some(None) => {
+                count(&self.stats.negative_hits);
+                Lookup::Absent
+            }
             None => Lookup::Unknown,
         }
     }
@@ -250,7 +206,21 @@ impl Resolver {
         match freshness {
             Freshness::Cached => self.resolve_cached(did).await,
             Freshness::Forced => self.refresh(did).await,
+            Freshness::Suggested => match self.refresh(did).await {
+                Err(error) => self.cache.get(did, now_ms()).ok_or(error),
+                landing => landing,
+            },
         }
+    }
+
+    /// Whether a host, by its id, may have an account looked up anew that is not its own. Any host may say that any
+    /// identity has changed; one that says so of many must not use up what the directory allows us.
+    pub fn may_refresh_foreign(&self, host: u32) -> bool {
+        let is_granted = self.foreign.take(host, Instant::now());
+        if !is_granted {
+            count(&self.stats.foreign_refused);
+        }
+        is_granted
     }
 
     /// Forgets a DID: it has announced a change (protocol 29).
@@ -320,7 +290,9 @@ impl Resolver {
     }
 
     async fn request(self: Arc<Self>, did: Did, departure: Departure) {
+        count(&self.stats.lookups);
         let landing = self.fetcher.fetch(&did).await.map(|identity| identity.map(Arc::new));
+        self.stats.lookups.fetch_sub(1, Ordering::Relaxed);
         let keep = |landing: &Landing| {
             if let Ok(identity) = landing {
                 self.cache.put(&did, identity.clone(), now_ms());
@@ -332,4 +304,8 @@ impl Resolver {
 
 fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
+}
+
+fn millis(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
 }

@@ -1,7 +1,12 @@
 //! The bytes in which an identity is remembered.
 
-use super::{Endpoint, Identity};
+use std::time::Duration;
+
+use super::{Endpoint, Identity, millis, now_ms};
 use crate::protocol::key::PublicKey;
+
+/// An identity that is older is of no use: it is past its time however that is counted, and too old for an emergency.
+const KEPT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const VERSION: u8 = 1;
 const HAS_KEY: u8 = 1;
@@ -57,6 +62,15 @@ pub(super) fn decode(row: &[u8]) -> Option<Identity> {
     rest.is_empty().then_some(identity)
 }
 
+/// Whether a row can go: the store asks for each when it tidies up. Keys that are not DIDs are not of identities.
+pub fn is_worthless(key: &[u8], row: &[u8]) -> bool {
+    let fetched_at_ms = || match row {
+        [VERSION, _, rest @ ..] => Some(i64::from_be_bytes(*rest.first_chunk()?)),
+        _ => None,
+    };
+    key.starts_with(b"did:") && fetched_at_ms().is_none_or(|at| at < now_ms() - millis(KEPT_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -102,7 +116,21 @@ mod tests {
 
         #[test]
         fn any_bytes_are_no_panic(row in prop::collection::vec(any::<u8>(), 0..100)) {
-            let _ = decode(&row);
+            let _ = (decode(&row), is_worthless(b"did:plc:", &row));
         }
+    }
+
+    #[test]
+    fn a_row_goes_when_it_is_of_no_use() {
+        let row = |age: Duration| {
+            let fetched_at_ms = now_ms() - millis(age);
+            encode(&Identity { key: None, pds: None, handle: None, fetched_at_ms })
+        };
+        let day = Duration::from_secs(24 * 3600);
+        assert!(!is_worthless(b"did:web:example.com", &row(29 * day)));
+        assert!(is_worthless(b"did:web:example.com", &row(31 * day)));
+        assert!(is_worthless(b"did:web:example.com", &row(day)[..9]), "it cannot be read");
+        assert!(is_worthless(b"did:web:example.com", &[&[VERSION + 1], &row(day)[1..]].concat()), "another version");
+        assert!(!is_worthless(b"export", &[]), "not an identity");
     }
 }

@@ -34,7 +34,8 @@ pub(super) struct Active {
 impl Active {
     /// Opens a recovered segment to continue it.
     pub fn open(segment: Arc<Segment>, durability: Durability) -> Result<Active, Error> {
-        let file = File::options().write(true).open(&segment.path).map_err(Error::io("open", &segment.path))?;
+        let path = segment.plain_path();
+        let file = File::options().write(true).open(path).map_err(Error::io("open", path))?;
         Ok(Active { segment, file, durability, suspect: false, dropped: 0 })
     }
 
@@ -78,7 +79,7 @@ impl Active {
     /// Writes records behind the committed ones. They are not yet committed.
     pub fn write(&mut self, records: &[u8]) -> Result<(), Error> {
         let end = self.segment.end();
-        let written = self.file.write_all_at(records, end).map_err(Error::io("write", &self.segment.path));
+        let written = self.file.write_all_at(records, end).map_err(Error::io("write", self.segment.plain_path()));
         let synced = written.and_then(|()| match self.durability {
             Durability::Sync => {
                 let result = self.sync();
@@ -106,8 +107,8 @@ impl Active {
     /// Makes the file what a sealed segment is: nothing but the committed records, and synced.
     pub fn finish(&mut self) -> Result<(), Error> {
         if self.suspect {
-            self.file.set_len(self.segment.end()).map_err(Error::io("cut", &self.segment.path))?;
-            self.file.sync_all().map_err(Error::io("sync", &self.segment.path))?;
+            self.file.set_len(self.segment.end()).map_err(Error::io("cut", self.segment.plain_path()))?;
+            self.file.sync_all().map_err(Error::io("sync", self.segment.plain_path()))?;
         } else if self.durability == Durability::Os {
             self.sync()?;
         }
@@ -117,7 +118,7 @@ impl Active {
 
     /// Waits until the disk has what was written.
     pub fn sync(&self) -> Result<(), Error> {
-        self.file.sync_data().map_err(Error::io("sync", &self.segment.path))
+        self.file.sync_data().map_err(Error::io("sync", self.segment.plain_path()))
     }
 
     /// Drops the next `bytes` from the page cache, or all that remain. Advice only: a failure costs nothing but cache.

@@ -1,7 +1,7 @@
 //! The log's folder: made, locked, and synced when a file is added.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::Error;
@@ -26,6 +26,16 @@ impl Folder {
             Err(TryLockError::WouldBlock) => Err(Error::InUse { dir: path.to_owned() }),
             Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
         }
+    }
+
+    /// Replaces the small file at `path` in it, or makes it, so that a crash leaves the old content or the new one.
+    pub fn replace(&self, path: &Path, text: &str) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        self.sync()
     }
 
     /// Makes sure that the disk knows the files in it.

@@ -6,8 +6,8 @@
 //!
 //! # On disk
 //!
-//! A folder of *segments*, each named by the seq of its first event (`0000000000000001.log`), and a file `next_seq`
-//! ([`SEQ_RESERVE`]). All integers are little-endian.
+//! A folder of *segments*, each named by the seq of its first event (`0000000000000001.log`), a file `next_seq`
+//! ([`SEQ_RESERVE`]), and, after a repair, a file `lost`. All integers are little-endian.
 //!
 //! A segment starts with 52 bytes:
 //!
@@ -40,6 +40,36 @@
 //! Within a segment the seq rises by one from record to record; it may jump ahead between segments only, and
 //! `previous` tells a jump from a lost file.
 //!
+//! # Compressed
+//!
+//! A sealed segment can be compressed (`0000000000000001.log.zst`). That is a zstd file of the plain one: a frame for each
+//! block of whole records, of about 256 KiB, so that a cursor decompresses one block to be placed. The first block has
+//! the segment's header before its records. Behind them is a skippable frame with the index: the skippable frame's
+//! header of 8 bytes, and for each block
+//!
+//! | bytes | field | |
+//! |---|---|---|
+//! | 8 | seq | of its first record |
+//! | 8 | plain | where it starts in the plain form |
+//! | 8 | at | where it starts in this file |
+//!
+//! and then a trailer:
+//!
+//! | bytes | field | |
+//! |---|---|---|
+//! | 52 | header | the segment's |
+//! | 8 | last_seq | seq of the last record |
+//! | 8 | last_ms | time of the last record |
+//! | 8 | plain_bytes | size of the plain form |
+//! | 4 | index_crc | CRC-32C of the skippable frame before the trailer |
+//! | 4 | blocks | how many |
+//! | 4 | version | 1 |
+//! | 8 | magic | `atpr-zst` |
+//! | 4 | crc | CRC-32C of the trailer up to here |
+//!
+//! It is written aside (`.log.new`), synced, and gets its name before the plain file is removed. A start removes what is
+//! unfinished, and of two forms the plain one if the trailer of the other is good.
+//!
 //! # What a crash leaves
 //!
 //! A segment is complete and synced before the next one is begun, so only the last can have a torn tail, which is cut
@@ -48,11 +78,16 @@
 //! host from planting such a proof inside a frame.
 
 mod active;
+mod compress;
 mod folder;
 mod index;
+mod inspect;
+mod lost;
+mod packed;
 mod reader;
 mod record;
 mod recover;
+mod repair;
 mod reserve;
 mod retain;
 mod segment;
@@ -67,9 +102,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+pub use inspect::{Finding, Report, SegmentInfo, View};
 pub use reader::{Cursor, Reader};
 pub use record::{Fault, MAX_WIRE_BYTES};
 pub use recover::Recovery;
+pub use repair::{Repair, repair};
 pub use reserve::SEQ_RESERVE;
 pub use retain::{Removed, Retention};
 pub use writer::Log;
@@ -92,13 +129,30 @@ pub struct Options {
     pub durability: Durability,
     /// Seqs start here at least (protocol 5: a relay that lost its state starts well above the old seq).
     pub initial_seq: u64,
+    /// What becomes of old segments.
+    pub compression: Compression,
 }
 
 impl Options {
-    /// The defaults for a log in `dir`.
+    /// A log in `dir` that starts at seq 1, syncs, and stays plain.
     pub fn new(dir: impl Into<PathBuf>) -> Options {
-        Options { dir: dir.into(), segment_bytes: SEGMENT_BYTES, durability: Durability::Sync, initial_seq: 1 }
+        Options {
+            dir: dir.into(),
+            segment_bytes: SEGMENT_BYTES,
+            durability: Durability::Sync,
+            initial_seq: 1,
+            compression: Compression::None,
+        }
     }
+}
+
+/// What becomes of all segments but the newest. Either way, those that are compressed can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// They stay as they are.
+    None,
+    /// A thread of low priority compresses them.
+    Zstd,
 }
 
 /// When a commit counts as done.
@@ -191,13 +245,13 @@ pub enum Error {
     },
     /// Bytes that were once committed are not what they were.
     #[error(
-        "event log: {} is damaged at byte {offset}: {fault}; restore the file, or move it away after writing a number \
-         above the last seq sent into the file next_seq beside it", file.display()
+        "event log: {} is damaged at byte {offset}: {fault}; restore the file, or stop the relay and see what \
+         `relay log check --repair` can save", file.display()
     )]
     Damaged {
         /// The segment.
         file: PathBuf,
-        /// Where its bad bytes start.
+        /// Where its bad bytes start; of a compressed one, in its uncompressed form.
         offset: u64,
         /// What is wrong with them.
         fault: Fault,
@@ -205,6 +259,12 @@ pub enum Error {
     /// The file `next_seq` holds something else than a number.
     #[error("event log: {} does not hold a seq; write a number above the last seq sent into it", path.display())]
     BadReservation {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file `lost` holds something else than ranges of seqs.
+    #[error("event log: {} does not hold two seqs on each line, the first and the last of a range", path.display())]
+    BadLost {
         /// The file.
         path: PathBuf,
     },

@@ -1,7 +1,6 @@
 //! Reading committed events: any number of readers beside the one writer.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -43,9 +42,9 @@ impl Shared {
         self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Size of all segments, in bytes.
+    /// Size of all segments on disk, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.segments().iter().map(|segment| segment.end()).sum()
+        self.segments().iter().map(|segment| segment.disk_bytes()).sum()
     }
 
     /// Moves the head, once the events up to it can be read.
@@ -95,7 +94,7 @@ impl Reader {
         self.shared.segments().front().map(|segment| segment.header.first_ms)
     }
 
-    /// Size of the log, in bytes.
+    /// Size of the log on disk, in bytes.
     pub fn bytes(&self) -> u64 {
         self.shared.bytes()
     }
@@ -112,7 +111,7 @@ impl Reader {
     }
 }
 
-/// Reads events in order, at its own pace. It holds at most one open file and no memory of its own.
+/// Reads events in order, at its own pace. It holds at most one open file, and of a compressed segment the index.
 ///
 /// Reading blocks on the disk: call it where that is allowed.
 pub struct Cursor {
@@ -123,8 +122,8 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Appends the next events to `out`: at most about `max_bytes` of them (64 KiB to 1 MiB are used), at least one
-    /// unless the cursor has reached the last committed event.
+    /// Appends the next events to `out`: at most about `max_bytes` of them (64 KiB to 1 MiB are used; of a compressed
+    /// segment one block, 256 KiB), at least one unless the cursor has reached the last committed event.
     ///
     /// A segment that retention removes meanwhile is read to its end.
     ///
@@ -175,24 +174,31 @@ impl Cursor {
                 out.push(event);
             }
         });
-        if !passed.is_empty() {
+        if !passed.is_empty() && !walk.has_index() {
             self.shared.indexes().note(walk.segment.first_seq(), passed);
         }
-        result
+        result.map(|_| ())
     }
 
     /// Opens the segment with the next event, if there is one.
     fn enter(&self) -> Result<Option<Walk>, Error> {
         while let Some(segment) = self.shared.segment_of(self.next_seq) {
             let first_seq = segment.first_seq();
-            let file = match File::open(&segment.path) {
-                Ok(file) => file,
+            let mut walk = match Walk::open(segment) {
+                Ok(walk) => walk,
                 // Retention was faster: the log starts with a later segment now.
-                Err(error) if error.kind() == ErrorKind::NotFound && self.shared.has_passed(first_seq) => continue,
-                Err(error) => return Err(Error::io("open", &segment.path)(error)),
+                Err(Error::Io { source, .. })
+                    if source.kind() == ErrorKind::NotFound && self.shared.has_passed(first_seq) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
-            let mut walk = Walk::new(segment, file);
-            if let Some((seq, offset)) = self.shared.indexes().place(first_seq, self.next_seq) {
+            let place = match walk.has_index() {
+                true => walk.place(self.next_seq),
+                false => self.shared.indexes().place(first_seq, self.next_seq),
+            };
+            if let Some((seq, offset)) = place {
                 walk.jump(seq, offset);
             }
             return Ok(Some(walk));

@@ -35,6 +35,12 @@ pub enum Fault {
     /// The head of the segment is not one.
     #[error("the file does not begin like a segment of this log")]
     SegmentHeader,
+    /// A block of a compressed segment is not one.
+    #[error("a compressed block cannot be decompressed")]
+    Block,
+    /// The end of a compressed segment is not one.
+    #[error("the file does not end like a compressed segment")]
+    Index,
     /// The segment does not continue the one before.
     #[error("it continues seq {0}, which the file before it does not hold; a file is missing between them")]
     Chain(u64),

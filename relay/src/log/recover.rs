@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::index::Indexes;
+use super::lost::Lost;
 use super::record::{self, Fault, Record};
 use super::segment::{self, HeaderFault, Segment};
 use super::walk::Walk;
@@ -30,25 +31,35 @@ pub(super) struct Recovered {
     pub indexes: Indexes,
     /// Seq of the last event, if there is one.
     pub last_seq: Option<u64>,
+    /// Seq of the last event that a repair could not save; it was given out too.
+    pub lost_seq: u64,
     pub cut_bytes: u64,
 }
 
-/// Finds the segments in `dir`, and cuts the torn tail of the last one.
+/// Finds the segments in `dir`, and cuts the torn tail of the last one. A compression that was interrupted is finished
+/// if its file was whole, and discarded otherwise.
 pub(super) fn recover(dir: &Path) -> Result<Recovered, Error> {
+    let lost = Lost::read(dir)?;
+    for file in segment::unfinished(dir)? {
+        remove(&file)?;
+    }
     let Found { mut segments, mut cut_bytes, mut synced_seq } = open_segments(dir)?;
     let mut indexes = Indexes::default();
     while let Some(segment) = segments.pop() {
         let tail = scan(&segment, synced_seq, &mut indexes)?;
         cut_bytes += segment.end() - tail.end;
         if let Some(last_seq) = tail.last_seq {
-            cut(&segment, tail.end)?;
+            if segment.packed_bytes().is_none() {
+                cut(&segment, tail.end)?;
+            }
             segments.push(segment);
-            return Ok(Recovered { segments: seal(segments)?, indexes, last_seq: Some(last_seq), cut_bytes });
+            let segments = seal(segments, &lost)?;
+            return Ok(Recovered { segments, indexes, last_seq: Some(last_seq), lost_seq: lost.last_seq(), cut_bytes });
         }
-        remove(&segment.path)?;
-        synced_seq = segment.header.previous.last_seq;
+        remove(segment.plain_path())?;
+        synced_seq = lost.last_held(segment.header.previous.last_seq);
     }
-    Ok(Recovered { segments: VecDeque::new(), indexes, last_seq: None, cut_bytes })
+    Ok(Recovered { segments: VecDeque::new(), indexes, last_seq: None, lost_seq: lost.last_seq(), cut_bytes })
 }
 
 /// The segments by their headers, each as long as its file.
@@ -64,36 +75,28 @@ fn open_segments(dir: &Path) -> Result<Found, Error> {
     let seqs = segment::list(dir)?;
     let mut found = Found { segments: Vec::with_capacity(seqs.len()), cut_bytes: 0, synced_seq: 0 };
     for first_seq in &seqs {
-        let path = segment::path(dir, *first_seq);
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let bytes = file.metadata().map_err(Error::io("read", &path))?.len();
-        match segment::read_header(&file, &path)? {
-            Ok(header) if header.first_seq == *first_seq => {
-                found.segments.push(Arc::new(Segment::new(path, header, bytes)));
+        match segment::find(dir, *first_seq)? {
+            Some(Ok(segment)) => {
+                segment.remove_other_form()?;
+                found.segments.push(Arc::new(segment));
             }
-            Err(HeaderFault::Torn) if Some(first_seq) == seqs.last() => {
-                remove(&path)?;
-                found.cut_bytes = bytes;
+            Some(Err(torn)) if torn.fault == HeaderFault::Torn && Some(first_seq) == seqs.last() => {
+                remove(&torn.file)?;
+                found.cut_bytes = torn.bytes;
                 found.synced_seq = found.segments.last().map_or(0, |before| before.first_seq());
             }
-            Err(HeaderFault::Version(version)) => return Err(Error::Version { file: path, version }),
-            Ok(_) | Err(HeaderFault::Torn | HeaderFault::Damaged) => {
-                return Err(Error::Damaged { file: path, offset: 0, fault: Fault::SegmentHeader });
-            }
+            Some(Err(unreadable)) => return Err(unreadable.into()),
+            None => {} // the folder is locked, so nobody but a person can have removed it
         }
     }
     Ok(found)
 }
 
 /// Seals all segments but the last, with the last seq that the segment after each one states.
-fn seal(segments: Vec<Arc<Segment>>) -> Result<VecDeque<Arc<Segment>>, Error> {
+fn seal(segments: Vec<Arc<Segment>>, lost: &Lost) -> Result<VecDeque<Arc<Segment>>, Error> {
     for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
-        let previous = next.header.previous;
-        let continues = previous.first_seq == segment.first_seq() && previous.last_seq < next.first_seq();
-        if !continues {
-            return Err(next.damaged(0, Fault::Chain(previous.last_seq)));
-        }
-        segment.seal(previous.last_seq);
+        let missing = || next.damaged(0, Fault::Chain(next.header.previous.last_seq));
+        segment.seal(lost.last_between(segment, next).ok_or_else(missing)?);
     }
     Ok(segments.into())
 }
@@ -104,18 +107,24 @@ struct Tail {
     last_seq: Option<u64>,
 }
 
-/// Checks every record of `segment`. The first bad one ends it, unless it is known to have been synced.
+/// Checks every record of `segment`. The first bad one ends it, unless it is known to have been synced. A compressed
+/// one has no tail.
 fn scan(segment: &Arc<Segment>, synced_seq: u64, indexes: &mut Indexes) -> Result<Tail, Error> {
-    let file = File::open(&segment.path).map_err(Error::io("open", &segment.path))?;
     let end = segment.end();
-    let mut walk = Walk::new(Arc::clone(segment), file);
+    if let Some(last_seq) = segment.sealed() {
+        return match last_seq < synced_seq {
+            true => Err(segment.damaged(end, Fault::Ended(synced_seq))),
+            false => Ok(Tail { end, last_seq: Some(last_seq) }),
+        };
+    }
+    let mut walk = Walk::open(Arc::clone(segment))?;
     let mut fault = Fault::Ended(synced_seq);
     while walk.offset() < end {
         let mut places = Vec::new();
         let result = walk.step(end, SCAN_BYTES, |offset, event| places.push((event.header.seq, offset)));
         indexes.note(segment.first_seq(), places);
         match result {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Error::Damaged { fault: found, .. }) => {
                 fault = found;
                 break;
@@ -134,7 +143,7 @@ fn scan(segment: &Arc<Segment>, synced_seq: u64, indexes: &mut Indexes) -> Resul
 ///
 /// Where it starts is unknown, so it is looked for at every byte. Its header checksum suffices: it is seeded with the
 /// salt, so nobody outside can have put it into a frame.
-fn is_known_synced(walk: &Walk, end: u64) -> Result<bool, Error> {
+pub(super) fn is_known_synced(walk: &Walk, end: u64) -> Result<bool, Error> {
     let mut offset = walk.offset() + 1;
     while offset < end {
         let block = walk.read(offset, end, SCAN_BYTES)?;
@@ -154,20 +163,20 @@ fn is_known_synced(walk: &Walk, end: u64) -> Result<bool, Error> {
 
 /// Ends the file at `end`, and makes sure that the disk has what is left: a process that was killed between writing and
 /// syncing leaves good records that the kernel alone has.
-fn cut(segment: &Segment, end: u64) -> Result<(), Error> {
+pub(super) fn cut(segment: &Segment, end: u64) -> Result<(), Error> {
     let repair = || {
-        let file = File::options().write(true).open(&segment.path)?;
+        let file = File::options().write(true).open(segment.plain_path())?;
         if file.metadata()?.len() > end {
             file.set_len(end)?;
         }
         file.sync_all()
     };
-    repair().map_err(Error::io("repair", &segment.path))?;
+    repair().map_err(Error::io("repair", segment.plain_path()))?;
     segment.publish(end);
     Ok(())
 }
 
-/// Removes a segment that never got a committed record.
+/// Removes a file without a committed record.
 fn remove(path: &Path) -> Result<(), Error> {
     std::fs::remove_file(path).map_err(Error::io("remove", path))
 }

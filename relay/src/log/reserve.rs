@@ -6,8 +6,7 @@
 //! ahead of every seq in use, and a start after a crash continues from there. A clean shutdown sets it to the true next
 //! seq.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::folder::Folder;
@@ -51,6 +50,14 @@ impl Reservation {
         self.write(folder, next_seq.saturating_add(SEQ_RESERVE).min(MAX_SEQ + 1))
     }
 
+    /// Lets the next start give out no seq below `next_seq`.
+    pub fn raise(&mut self, folder: &Folder, next_seq: u64) -> Result<(), Error> {
+        if next_seq <= self.next_seq {
+            return Ok(());
+        }
+        self.write(folder, next_seq.min(MAX_SEQ))
+    }
+
     /// Gives back what was reserved and not used.
     pub fn release(&mut self, folder: &Folder, next_seq: u64) -> Result<(), Error> {
         if next_seq >= self.next_seq {
@@ -59,17 +66,8 @@ impl Reservation {
         self.write(folder, next_seq)
     }
 
-    /// Replaces the file whole, so that a crash leaves the old one or the new one.
     fn write(&mut self, folder: &Folder, next_seq: u64) -> Result<(), Error> {
-        let new = self.path.with_extension("new");
-        let replace = || {
-            let mut file = File::create(&new)?;
-            writeln!(file, "{next_seq}")?;
-            file.sync_all()?;
-            std::fs::rename(&new, &self.path)?;
-            folder.sync()
-        };
-        replace().map_err(Error::io("write", &self.path))?;
+        folder.replace(&self.path, &format!("{next_seq}\n")).map_err(Error::io("write", &self.path))?;
         self.next_seq = next_seq;
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::{Error, Log};
 pub struct Retention {
     /// Events older than this may go, in milliseconds since 1970.
     pub oldest_ms: i64,
-    /// The oldest events may go while the log is larger, in bytes.
+    /// The oldest events may go while the log is larger on disk, in bytes.
     pub max_bytes: u64,
     /// Events after this seq stay in any case: derived state does not hold them yet.
     pub keep_after_seq: u64,
@@ -21,7 +21,7 @@ pub struct Retention {
 pub struct Removed {
     /// Number of segments.
     pub segments: u64,
-    /// Their size, in bytes.
+    /// Their size on disk, in bytes.
     pub bytes: u64,
 }
 
@@ -38,25 +38,27 @@ impl Log {
         let mut removed = Removed::default();
         let mut bytes = self.shared.bytes();
         while let Some(oldest) = self.pop_oldest(&retention, bytes) {
-            if let Err(error) = std::fs::remove_file(&oldest.path) {
-                let path = oldest.path.clone();
+            if let Err(error) = oldest.remove() {
+                oldest.release();
                 self.shared.segments_mut().push_front(oldest);
-                return Err(Error::io("remove", &path)(error));
+                return Err(error);
             }
-            bytes -= oldest.end();
+            let freed = oldest.disk_bytes();
+            bytes = bytes.saturating_sub(freed);
             removed.segments += 1;
-            removed.bytes += oldest.end();
+            removed.bytes += freed;
         }
         Ok(removed)
     }
 
-    /// Takes the oldest segment out of the log of `bytes` bytes, if it may go.
+    /// Takes the oldest segment out of the log of `bytes` bytes, if it may go. One that just gets its compressed form
+    /// goes the next time.
     fn pop_oldest(&self, retention: &Retention, bytes: u64) -> Option<Arc<Segment>> {
         let mut segments = self.shared.segments_mut();
         let (oldest, next) = (segments.front()?, segments.get(1)?);
         let is_needed = oldest.sealed().is_none_or(|last| last > retention.keep_after_seq);
         let is_old = next.header.first_ms < retention.oldest_ms;
-        if is_needed || !(is_old || bytes > retention.max_bytes) {
+        if is_needed || !(is_old || bytes > retention.max_bytes) || !oldest.claim() {
             return None;
         }
         segments.pop_front()

@@ -6,28 +6,73 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::packed::Packed;
 use super::record::{self, Fault, Record};
 use super::segment::{self, Segment};
 use super::{Error, Event};
 
-/// A place in a segment.
+/// A place in a segment. Offsets are those of the plain form, in whichever form the segment is.
 pub(super) struct Walk {
     pub segment: Arc<Segment>,
-    file: File,
+    source: Source,
     offset: u64,
     next_seq: u64,
 }
 
+/// Where the bytes come from: a file that is open, so that it can be read to its end even when it is removed.
+enum Source {
+    Plain(File),
+    Packed(Packed),
+}
+
 impl Walk {
-    /// Starts at the first record.
-    pub fn new(segment: Arc<Segment>, file: File) -> Walk {
-        Walk { offset: segment::HEADER_BYTES as u64, next_seq: segment.first_seq(), segment, file }
+    /// Opens a segment, in the form in which it is now, at its first record.
+    pub fn open(segment: Arc<Segment>) -> Result<Walk, Error> {
+        loop {
+            let is_packed = segment.packed_bytes().is_some();
+            let path = segment.path();
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                // It was compressed between the two.
+                Err(_) if !is_packed && segment.packed_bytes().is_some() => continue,
+                Err(error) => return Err(Error::io("open", &path)(error)),
+            };
+            if !is_packed {
+                return Ok(Walk::plain(segment, file));
+            }
+            return match Packed::open(file).map_err(Error::io("read", &path))? {
+                Some(packed) => Ok(Walk::new(segment, Source::Packed(packed))),
+                None => Err(segment.damaged(0, Fault::Index)),
+            };
+        }
+    }
+
+    /// Starts at the first record of a segment whose plain file is open.
+    pub fn plain(segment: Arc<Segment>, file: File) -> Walk {
+        Walk::new(segment, Source::Plain(file))
+    }
+
+    fn new(segment: Arc<Segment>, source: Source) -> Walk {
+        Walk { offset: segment::HEADER_BYTES as u64, next_seq: segment.first_seq(), segment, source }
     }
 
     /// Goes to the record of `seq`, which starts at `offset`.
     pub fn jump(&mut self, seq: u64, offset: u64) {
         self.next_seq = seq;
         self.offset = offset;
+    }
+
+    /// Where to begin for `seq`, if the form has an index of its own.
+    pub fn place(&self, seq: u64) -> Option<(u64, u64)> {
+        match &self.source {
+            Source::Plain(_) => None,
+            Source::Packed(packed) => packed.place(seq),
+        }
+    }
+
+    /// Whether the form has an index of its own.
+    pub fn has_index(&self) -> bool {
+        matches!(self.source, Source::Packed(_))
     }
 
     /// Where the next record starts.
@@ -41,8 +86,8 @@ impl Walk {
     }
 
     /// Reads one block of about `bytes` bytes, which end before `end`, and hands every record in it to `each`, with its
-    /// offset. Stands behind the last good record afterwards, also after an error.
-    pub fn step(&mut self, end: u64, bytes: usize, mut each: impl FnMut(u64, Event)) -> Result<(), Error> {
+    /// offset. Gives the records' bytes. Stands behind the last good record afterwards, also after an error.
+    pub fn step(&mut self, end: u64, bytes: usize, mut each: impl FnMut(u64, Event)) -> Result<Bytes, Error> {
         let mut block = self.read(self.offset, end, bytes)?;
         let mut at = 0;
         while at < block.len() {
@@ -54,10 +99,9 @@ impl Walk {
                     self.next_seq += 1;
                 }
                 // The block ends inside a record, the segment does not.
-                Err(Fault::Incomplete(needed)) if self.offset + (at + needed) as u64 <= end => {
-                    if at > 0 {
-                        break;
-                    }
+                Err(Fault::Incomplete(needed)) if at > 0 && self.offset + (at + needed) as u64 <= end => break,
+                // No more is to be had of a compressed block.
+                Err(Fault::Incomplete(needed)) if self.offset + (at + needed) as u64 <= end && !self.has_index() => {
                     block = self.read(self.offset, end, needed)?;
                 }
                 Err(fault) => {
@@ -67,13 +111,23 @@ impl Walk {
             }
         }
         self.offset += at as u64;
-        Ok(())
+        Ok(block.slice(..at))
     }
 
-    /// Reads `bytes` bytes at `offset`, or as many as there are before `end`.
+    /// Reads `bytes` bytes at `offset`, or as many as there are before `end`; of a compressed segment, the rest of the
+    /// block.
     pub fn read(&self, offset: u64, end: u64, bytes: usize) -> Result<Bytes, Error> {
-        let mut block = vec![0; end.saturating_sub(offset).min(bytes as u64) as usize];
-        self.file.read_exact_at(&mut block, offset).map_err(Error::io("read", &self.segment.path))?;
-        Ok(Bytes::from(block))
+        let read = match &self.source {
+            Source::Plain(file) => {
+                let mut block = vec![0; end.saturating_sub(offset).min(bytes as u64) as usize];
+                file.read_exact_at(&mut block, offset).map(|()| Ok(Bytes::from(block)))
+            }
+            Source::Packed(packed) => packed.read(offset),
+        };
+        match read {
+            Ok(Ok(block)) => Ok(block),
+            Ok(Err(fault)) => Err(self.segment.damaged(offset, fault)),
+            Err(error) => Err(Error::io("read", &self.segment.path())(error)),
+        }
     }
 }

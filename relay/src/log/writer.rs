@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::active::Active;
+use super::compress::Compressor;
 use super::folder::Folder;
 use super::reader::{Reader, Shared};
 use super::record::{self, MAX_WIRE_BYTES};
 use super::recover::{Recovered, Recovery, recover};
 use super::reserve::Reservation;
-use super::segment::{self, Previous, SegmentHeader};
-use super::{Durability, Error, Event, Header, MAX_SEQ, Options};
+use super::segment::{self, Previous, Segment, SegmentHeader};
+use super::{Compression, Durability, Error, Event, Header, MAX_SEQ, Options};
 
 /// Most bytes that the buffer of a commit starts with; it grows with what is appended.
 const BUFFER_BYTES: usize = 8 << 20;
@@ -24,6 +25,8 @@ pub struct Log {
     /// The segment being written; none until the first commit, and between two segments.
     pub(super) active: Option<Active>,
     options: Options,
+    /// None without compression. Ends before the folder is given to others.
+    compressor: Option<Compressor>,
     folder: Folder,
     reservation: Reservation,
     recovery: Recovery,
@@ -48,10 +51,10 @@ impl Log {
     /// [`Error::SeqsExhausted`] if the initial seq is too high.
     pub fn open(options: Options) -> Result<(Log, Reader), Error> {
         let folder = Folder::lock(&options.dir)?;
-        let Recovered { segments, indexes, last_seq, cut_bytes } = recover(&options.dir)?;
+        let Recovered { segments, indexes, last_seq, lost_seq, cut_bytes } = recover(&options.dir)?;
         let mut reservation = Reservation::read(&options.dir)?;
         let continued = last_seq.map_or(1, |last| last + 1);
-        let next_seq = continued.max(options.initial_seq).max(reservation.next_seq());
+        let next_seq = continued.max(lost_seq + 1).max(options.initial_seq).max(reservation.next_seq());
         if next_seq > MAX_SEQ {
             return Err(Error::SeqsExhausted { seq: next_seq });
         }
@@ -64,18 +67,27 @@ impl Log {
         if let (Some(segment), Some(last_seq)) = (segments.back(), last_seq) {
             salt = segment.header.salt;
             previous = Previous { first_seq: segment.first_seq(), last_seq };
-            if next_seq == continued {
+            if next_seq == continued && segment.sealed().is_none() {
                 active = Some(Active::open(Arc::clone(segment), options.durability)?);
             } else {
                 segment.seal(last_seq);
             }
         }
+        let compressor = match options.compression {
+            Compression::None => None,
+            Compression::Zstd => {
+                let plain = |segment: &&Arc<Segment>| segment.sealed().is_some() && segment.packed_bytes().is_none();
+                let compressor = Compressor::start(&options.dir, segments.iter().filter(plain).cloned());
+                Some(compressor.map_err(Error::io("start compressing", &options.dir))?)
+            }
+        };
         let shared = Arc::new(Shared::new(segments, indexes, next_seq - 1));
         let reader = Reader::new(Arc::clone(&shared));
         let log = Log {
             shared,
             active,
             options,
+            compressor,
             folder,
             reservation,
             recovery: Recovery { cut_bytes, skipped_seqs: next_seq - continued },
@@ -170,6 +182,9 @@ impl Log {
         if let Some(active) = self.active.as_mut().filter(|active| active.is_full(bytes, self.options.segment_bytes)) {
             active.finish()?;
             active.segment.seal(self.previous.last_seq);
+            if let Some(compressor) = &self.compressor {
+                compressor.add(Arc::clone(&active.segment));
+            }
             self.active = None;
         }
         Ok(())

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+/// Protocol 14.
 #[test]
 fn private_addresses_are_told_from_public_ones() {
     let private = [
@@ -96,6 +97,7 @@ fn private_addresses_are_told_from_public_ones() {
     }
 }
 
+/// Protocol 14.
 #[tokio::test]
 async fn private_addresses_are_found_only_where_allowed() {
     let found = resolve_public("127.0.0.1", 80, true).await.unwrap();
@@ -108,6 +110,7 @@ async fn private_addresses_are_found_only_where_allowed() {
     assert!(matches!(unknown, Err(ResolveError::Dns { .. })), "{unknown:?}");
 }
 
+/// Protocol 14.
 #[test]
 fn of_a_name_with_public_and_private_addresses_only_the_public_ones_are_used() {
     let found = ["10.0.0.1:443", "1.1.1.1:443", "[::1]:443", "[2606:4700:4700::1111]:443", "169.254.169.254:443"];
@@ -180,6 +183,7 @@ async fn the_client_reaches_private_servers_only_where_allowed() {
     assert!(trusting_client().unwrap().get(&plain).send().await.unwrap().status().is_success());
 }
 
+/// Protocol 14.
 #[tokio::test]
 async fn redirects_are_followed_a_few_times() {
     let port = server().await;

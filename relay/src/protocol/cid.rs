@@ -97,6 +97,7 @@ mod tests {
         assert_eq!(Cid::from_bytes(&cid.to_bytes()), Some(cid));
     }
 
+    /// Protocol 21.
     #[test]
     fn other_forms_are_refused() {
         let cases = [

@@ -171,6 +171,7 @@ mod tests {
         assert_ne!(plain.signature.digest, extended.signature.digest);
     }
 
+    /// Protocol 22.
     #[test]
     fn malformed_objects_are_refused() {
         type Fields<'f> = &'f [(&'f str, &'f [u8])];

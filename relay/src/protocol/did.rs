@@ -122,6 +122,7 @@ impl Borrow<str> for Did {
 mod tests {
     use super::*;
 
+    /// Protocol 16.
     #[test]
     fn dids_of_accounts_are_normalised() {
         let cases = [
@@ -140,6 +141,7 @@ mod tests {
         }
     }
 
+    /// Protocol 16.
     #[test]
     fn other_dids_are_refused() {
         let cases = [

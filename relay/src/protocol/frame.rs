@@ -220,6 +220,9 @@ pub enum FrameError {
     /// Not a positive number below [`SEQ_END`].
     #[error("seq {0} is not between 1 and 2^53 - 1")]
     Seq(u64),
+    /// Not a datetime.
+    #[error("time is not a datetime like 2024-01-01T00:00:00.000Z")]
+    Time,
     /// More than [`OPS_MAX`].
     #[error("commit with {ops} operations; the limit is {OPS_MAX}")]
     TooManyOps {
@@ -245,6 +248,7 @@ impl FrameError {
             FrameError::Cbor(_) => "bad_cbor",
             FrameError::MissingField(_) => "missing_field",
             FrameError::Seq(_) => "bad_seq",
+            FrameError::Time => "bad_time",
             FrameError::TooManyOps { .. } => "too_many_ops",
             FrameError::BlocksTooLarge { .. } => "blocks_too_large",
             FrameError::Action => "bad_action",

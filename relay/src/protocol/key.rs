@@ -253,6 +253,7 @@ mod tests {
         assert_eq!(method, Err(KeyError::Type), "unknown verification method");
     }
 
+    /// Protocol 22.
     #[test]
     fn signatures_that_are_out_of_range_are_refused() {
         for text in [K256_KEY, P256_KEY] {

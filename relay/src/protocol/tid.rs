@@ -83,6 +83,7 @@ mod tests {
         assert_eq!("3jzfcijpj2z2a".parse().map(Tid::timestamp_us), Ok(1_688_137_381_887_007));
     }
 
+    /// Protocol 20.
     #[test]
     fn malformed_text_is_refused() {
         for text in

@@ -1,7 +1,7 @@
 //! The metrics, read from the parts at each scrape: nothing is counted twice, and the names stand in one place.
 
 use std::fmt::Error;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -63,6 +63,8 @@ impl Scrape {
             counted.discontinuous,
         )?;
         out.counter("events_parked", "Events that had to wait for an identity", counted.parked)?;
+        out.gauge("parked_events", "Events that wait for an identity now", counted.waiting_events)?;
+        out.gauge("parked_bytes", "Their bytes", counted.waiting_bytes)?;
         out.counter("upstream_info", "Notices of hosts that events were missed", counted.upstream_info)
     }
 
@@ -93,7 +95,24 @@ impl Scrape {
         let stats = self.0.parts.resolver.stats();
         out.counter("identity_hits", "Identities found in the cache", stats.hits.load(Ordering::Relaxed))?;
         out.counter("identity_misses", "Identities not found in the cache", stats.misses.load(Ordering::Relaxed))?;
-        out.counters("identity_requests", "Requests to resolvers", "outcome", stats.requests())
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        out.counter("identity_negative_hits", "DIDs found in the cache as having none", count(&stats.negative_hits))?;
+        out.counter("identity_coalesced", "Look-ups that joined one under way", count(&stats.coalesced))?;
+        out.counter("identity_stale", "Identities used beyond their time", count(&stats.stale_used))?;
+        let limited = [("account", count(&stats.refresh_limited)), ("host", count(&stats.foreign_refused))];
+        out.counters("identity_refreshes_refused", "Look-ups not granted, by whose limit", "limit", limited)?;
+        out.gauge("identity_lookups", "Look-ups under way or waiting for their turn", count(&stats.lookups))?;
+        out.counter("identity_waits", "Requests to resolvers that waited for their turn", count(&stats.waits))?;
+        out.counter("identity_paused", "Requests not sent to resolvers that are left alone", count(&stats.paused))?;
+        let seconds = count(&stats.request_time_us) as f64 / 1e6;
+        out.seconds("identity_request_seconds", "Time that requests to resolvers took", seconds)?;
+        let requests =
+            stats.requests().map(|(resolver, outcome, n)| ([("resolver", resolver), ("outcome", outcome)], n));
+        out.families("identity_requests", "Requests to resolvers", requests)?;
+        let Some(lag) = stats.export_lag() else { return Ok(()) };
+        out.counters("identity_export_operations", "Operations followed", "effect", stats.exported_operations())?;
+        out.counter("identity_export_failures", "Pages of the export not read", count(&stats.export_failures))?;
+        out.gauge("identity_export_lag_seconds", "How far behind the export is followed", lag.as_secs())
     }
 
     fn consumers(&self, out: &mut Out<'_>) -> Result<(), Error> {
@@ -141,6 +160,11 @@ impl Out<'_> {
         ConstCounter::new(value).encode(encoder)
     }
 
+    fn seconds(&mut self, name: &str, help: &str, value: f64) -> Result<(), Error> {
+        let encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), Error> {
         let encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         encode_gauge(value, encoder)
@@ -150,12 +174,21 @@ impl Out<'_> {
         &mut self,
         name: &str,
         help: &str,
-        label: &str,
+        label: &'l str,
         values: impl IntoIterator<Item = (&'l str, u64)>,
     ) -> Result<(), Error> {
+        self.families(name, help, values.into_iter().map(|(of, value)| ([(label, of)], value)))
+    }
+
+    fn families<'l, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = ([(&'l str, &'l str); N], u64)>,
+    ) -> Result<(), Error> {
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (of, value) in values {
-            ConstCounter::new(value).encode(encoder.encode_family(&[(label, of)])?)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -13,12 +13,15 @@ use crate::host::{Host, LOCAL};
 use crate::identity::{Freshness, Identity, Lookup};
 use crate::log::Kind;
 use crate::protocol::did::Did;
-use crate::protocol::frame::{self, AccountFrame, CommitFrame, Frame, IdentityFrame, SyncFrame};
+use crate::protocol::frame::{self, AccountFrame, CommitFrame, FRAME_BYTES_MAX, Frame, IdentityFrame, SyncFrame};
 use crate::protocol::proof::{self, Legacy};
 use crate::protocol::tid::Tid;
 
 /// How far a rev may lie ahead of our clock (protocol 20).
 const REV_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Longest message that passes: our seq and header may take some bytes more than the host's (protocol 6).
+const FRAME_BYTES_IN_MAX: usize = FRAME_BYTES_MAX - 64;
 
 /// An event that passes.
 pub(super) struct Ruling {
@@ -100,6 +103,9 @@ impl Judge {
         fresh: Fresh,
         event: u64,
     ) -> Result<Ruling, Stop> {
+        if frame.len() > FRAME_BYTES_IN_MAX {
+            return Err(Reason::Oversize.into());
+        }
         let origin = Origin { did, host, fresh };
         let ruling = match frame::decode(frame).map_err(|_| Reason::Malformed)? {
             Frame::Commit(frame) => self.commit(&origin, &frame)?,
@@ -155,7 +161,7 @@ impl Judge {
 
     fn commit(&mut self, origin: &Origin<'_>, frame: &CommitFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.working_identity(origin)?;
-        check_authority(origin, &identity)?;
+        self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
         check_active(origin, before)?;
         let repo = match self.proven_commit(origin, &identity, before, frame) {
@@ -195,7 +201,7 @@ impl Judge {
 
     fn sync(&mut self, origin: &Origin<'_>, frame: &SyncFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.working_identity(origin)?;
-        check_authority(origin, &identity)?;
+        self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
         check_active(origin, before)?;
         let checked = proof::check_sync(frame).map_err(Reason::Invalid)?;
@@ -215,29 +221,50 @@ impl Judge {
     }
 
     /// An identity event may come from any host; its handle stays only if the identity, fetched anew, agrees and names
-    /// that host (protocol 18, 29).
+    /// that host (protocol 18, 29). So that nobody can announce an account under another spelling, the DID goes out in
+    /// its normal form (protocol 16).
     fn identity(&mut self, origin: &Origin<'_>, frame: &IdentityFrame<'_>) -> Result<Ruling, Stop> {
         if !origin.fresh.identity {
-            self.parts.resolver.purge(origin.did);
-            return Err(Stop::Resolve(Freshness::Forced));
+            return Err(self.announced(origin));
         }
         let confirmed = frame.handle.is_none()
             || matches!(self.parts.resolver.get(origin.did), Lookup::Known(identity)
                 if is_on(&identity, origin.host) && identity.handle.as_deref() == frame.handle);
-        if confirmed {
+        let did = origin.did.as_str();
+        if confirmed && frame.did == did {
             let seq_span = frame.seq_span.clone();
             return Ok(Ruling { kind: Kind::Identity, seq_span, rewritten: None, change: None });
         }
+        let handle = frame.handle.filter(|_| confirmed);
         let mut rewritten = Vec::new();
-        let seq_span = frame::encode_identity(&IdentityFrame { handle: None, ..frame.clone() }, &mut rewritten);
+        let seq_span = frame::encode_identity(&IdentityFrame { did, handle, ..frame.clone() }, &mut rewritten);
         Ok(Ruling { kind: Kind::Identity, seq_span, rewritten: Some(rewritten.into()), change: None })
+    }
+
+    /// How to look at an identity that is said to have changed. A host that is not the account's can say so of any, and
+    /// must not hold up the account's events by it.
+    fn announced(&self, origin: &Origin<'_>) -> Stop {
+        let resolver = &self.parts.resolver;
+        let (is_foreign, freshness) = match resolver.get(origin.did) {
+            Lookup::Known(identity) if is_on(&identity, origin.host) => (false, Freshness::Forced),
+            Lookup::Known(_) => (true, Freshness::Suggested),
+            Lookup::Absent => (true, Freshness::Forced),
+            Lookup::Unknown => (false, Freshness::Forced),
+        };
+        if is_foreign && !resolver.may_refresh_foreign(origin.host.id) {
+            return Reason::ForeignLookups.into();
+        }
+        if freshness == Freshness::Forced {
+            resolver.purge(origin.did);
+        }
+        Stop::Resolve(freshness)
     }
 
     /// What the host says of an account. What the relay itself has made of it overrides that (protocol 19): then nothing
     /// changes for consumers, and the host is asked once the account is set free.
     fn account_event(&mut self, origin: &Origin<'_>, frame: &AccountFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.identity_of(origin)?.ok_or(Reason::IdentityAbsent)?;
-        check_authority(origin, &identity)?;
+        self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
         check_local(origin, before)?;
         let status = Status::of_event(frame.active, frame.status);
@@ -264,6 +291,19 @@ impl Judge {
         identity.ok_or(Reason::IdentityAbsent.into())
     }
 
+    /// The account's identity must name the event's host; if it does not, it may have changed (protocol 18).
+    fn check_authority(&self, origin: &Origin<'_>, identity: &Identity) -> Result<(), Stop> {
+        if is_on(identity, origin.host) {
+            Ok(())
+        } else if origin.fresh.identity {
+            Err(Reason::WrongHost.into())
+        } else if self.parts.resolver.may_refresh_foreign(origin.host.id) {
+            Err(Stop::Resolve(Freshness::Forced))
+        } else {
+            Err(Reason::ForeignLookups.into())
+        }
+    }
+
     fn identity_of(&self, origin: &Origin<'_>) -> Result<Option<Arc<Identity>>, Stop> {
         match self.parts.resolver.get(origin.did) {
             Lookup::Known(identity) => Ok(Some(identity)),
@@ -288,15 +328,6 @@ impl Judge {
 impl Ruling {
     fn of(kind: Kind, seq_span: &Range<usize>, change: Change) -> Ruling {
         Ruling { kind, seq_span: seq_span.clone(), rewritten: None, change: Some(change) }
-    }
-}
-
-/// The account's identity must name the event's host; if it does not, it may have changed (protocol 18).
-fn check_authority(origin: &Origin<'_>, identity: &Identity) -> Result<(), Stop> {
-    match (is_on(identity, origin.host), origin.fresh.identity) {
-        (true, _) => Ok(()),
-        (false, true) => Err(Reason::WrongHost.into()),
-        (false, false) => Err(Stop::Resolve(Freshness::Forced)),
     }
 }
 

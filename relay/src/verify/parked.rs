@@ -33,12 +33,14 @@ impl Parked {
         if let Ok(bytes) = Arc::clone(&self.bytes).try_acquire_many_owned(wanted) {
             event.bytes = Some(bytes);
         }
-        self.stats.parked();
+        self.stats.parked(event.frame.len());
         self.queues.entry(did.clone()).or_default().push_back(event);
     }
 
     /// Takes all that wait for `did`, in order.
     pub(super) fn take(&mut self, did: &Did) -> impl Iterator<Item = Inbound> + use<> {
-        self.queues.remove(did).unwrap_or_default().into_iter()
+        let events = self.queues.remove(did).unwrap_or_default();
+        events.iter().for_each(|event| self.stats.unparked(event.frame.len()));
+        events.into_iter()
     }
 }

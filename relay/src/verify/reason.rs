@@ -21,6 +21,8 @@ pub enum Reason {
     IdentityUnavailable,
     /// The account's identity names another host (protocol 18).
     WrongHost,
+    /// The host has caused as many look-ups for accounts of other hosts as it may.
+    ForeignLookups,
     /// The account is not active (protocol 19).
     AccountInactive,
     /// The account is taken down here (protocol 19).
@@ -53,6 +55,7 @@ impl Reason {
             Reason::IdentityAbsent => "identity_absent",
             Reason::IdentityUnavailable => "identity_unavailable",
             Reason::WrongHost => "wrong_host",
+            Reason::ForeignLookups => "foreign_lookups",
             Reason::AccountInactive => "account_inactive",
             Reason::TakenDown => "taken_down",
             Reason::HostAccountLimit => "host_account_limit",

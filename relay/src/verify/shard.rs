@@ -67,16 +67,24 @@ impl Shard {
         }
     }
 
-    /// The identity of `did` has been looked up: its events go on, in order.
+    /// The identity of `did` has been looked up: its events go on, in order. A look-up that brought nothing new counts
+    /// for the host alone whose event asked for it; those of others may do with what is known.
     fn resolved(&mut self, did: &Did, freshness: Freshness, available: bool) {
+        let mut asking = None;
         for event in self.parked.take(did) {
-            if !available {
+            let is_of_asking = *asking.get_or_insert(event.host.id) == event.host.id;
+            let identity = match freshness {
+                Freshness::Cached => false,
+                Freshness::Forced => available,
+                Freshness::Suggested => is_of_asking,
+            };
+            if !available && is_of_asking {
                 self.drop(event, Reason::IdentityUnavailable);
             } else if self.parked.is_waiting(did) {
                 // An earlier event of the account waits again.
                 self.parked.push(did, event);
             } else {
-                self.rule(did.clone(), event, Fresh { identity: freshness == Freshness::Forced, status: false });
+                self.rule(did.clone(), event, Fresh { identity, status: false });
             }
         }
     }

@@ -6,13 +6,15 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Reason;
 
-/// Counters of verification, all of which only grow.
+/// Counters of verification.
 #[derive(Debug, Default)]
 pub struct Stats {
     received: AtomicU64,
     upstream_info: AtomicU64,
     discontinuous: AtomicU64,
     parked: AtomicU64,
+    waiting_events: AtomicU64,
+    waiting_bytes: AtomicU64,
     dropped: Mutex<BTreeMap<&'static str, u64>>,
     observed: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -34,8 +36,16 @@ impl Stats {
     }
 
     /// Counts an event that waits for its identity.
-    pub fn parked(&self) {
+    pub fn parked(&self, bytes: usize) {
         self.parked.fetch_add(1, Ordering::Relaxed);
+        self.waiting_events.fetch_add(1, Ordering::Relaxed);
+        self.waiting_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts an event that waits no longer.
+    pub fn unparked(&self, bytes: usize) {
+        self.waiting_events.fetch_sub(1, Ordering::Relaxed);
+        self.waiting_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts an event that does not pass.
@@ -56,6 +66,8 @@ impl Stats {
             upstream_info: self.upstream_info.load(Ordering::Relaxed),
             discontinuous: self.discontinuous.load(Ordering::Relaxed),
             parked: self.parked.load(Ordering::Relaxed),
+            waiting_events: self.waiting_events.load(Ordering::Relaxed),
+            waiting_bytes: self.waiting_bytes.load(Ordering::Relaxed),
             dropped: map(&self.dropped),
             observed: map(&self.observed),
         }
@@ -73,6 +85,10 @@ pub struct Snapshot {
     pub discontinuous: u64,
     /// Events that had to wait for an identity.
     pub parked: u64,
+    /// Events that wait for an identity now.
+    pub waiting_events: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
     /// Events dropped, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Invalid events passed by policy, by reason.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sim::process::Setup;
-use sim::{Account, Delivered, Host, Network, Relay, Sent};
+use sim::{Account, Consumer, Delivered, Host, Network, Received, Relay, Sent};
 
 /// A network with one relay.
 pub struct World {
@@ -43,6 +43,13 @@ impl World {
     /// The relay's data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Stops the relay while a consumer listens, which gets a close frame.
+    pub async fn stop(&mut self, consumer: &mut Consumer) {
+        let (exit, close) = tokio::join!(self.relay.terminate(), consumer.next());
+        assert!(exit.success(), "SIGTERM ends with exit code 0");
+        assert_eq!(close, Received::Closed(Some(1001)), "consumers are closed properly");
     }
 
     /// How many events were dropped, by reason.

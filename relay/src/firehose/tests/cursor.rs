@@ -6,6 +6,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::*;
 
+/// Protocol 4.
 #[tokio::test]
 async fn without_cursor_the_stream_is_live() {
     let rig = Rig::new(limits(), 20, 100).await;
@@ -16,6 +17,7 @@ async fn without_cursor_the_stream_is_live() {
     expect_events(&mut client, 21, 220).await;
 }
 
+/// Protocol 4.
 #[tokio::test]
 async fn every_cursor_gets_exactly_the_events_after_it() {
     // 400 events of 1.1 KB: 7 segments, of which the ring holds the last events only.
@@ -33,6 +35,7 @@ async fn every_cursor_gets_exactly_the_events_after_it() {
     }
 }
 
+/// Protocol 4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replay_hands_over_to_live_without_gap_or_repetition() {
     const EVENTS: u64 = 100_000;
@@ -59,6 +62,7 @@ async fn replay_hands_over_to_live_without_gap_or_repetition() {
     assert!(replayed > 2500, "consumers were behind the ring at times: {replayed}");
 }
 
+/// Protocol 3.
 #[tokio::test]
 async fn a_cursor_from_the_future_is_refused() {
     let rig = Rig::new(limits(), 10, 100).await;
@@ -69,6 +73,7 @@ async fn a_cursor_from_the_future_is_refused() {
     rig.wait_for_disconnect(Disconnect::FutureCursor).await;
 }
 
+/// Protocol 4.
 #[tokio::test]
 async fn a_cursor_before_the_window_is_told_so_and_gets_the_whole_window() {
     let rig = Rig::new(Limits { ring_bytes_max: 10 << 10, ..limits() }, 0, 0).await;

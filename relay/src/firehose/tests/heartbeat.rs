@@ -14,6 +14,7 @@ fn pinging() -> Limits {
     Limits { ping_interval: short, pong_timeout: short, ..limits() }
 }
 
+/// Protocol 6.
 #[tokio::test]
 async fn idle_consumers_are_pinged_and_kept() {
     let rig = Rig::new(pinging(), 10, 100).await;
@@ -25,6 +26,7 @@ async fn idle_consumers_are_pinged_and_kept() {
     assert_eq!(rig.firehose.consumers(), 1);
 }
 
+/// Protocol 6.
 #[tokio::test]
 async fn an_idle_consumer_that_does_not_answer_is_dropped() {
     let rig = Rig::new(pinging(), 10, 100).await;
@@ -47,6 +49,7 @@ async fn a_ping_is_answered_amid_the_events() {
     }
 }
 
+/// Protocol 6.
 #[tokio::test]
 async fn data_from_a_client_is_ignored() {
     let rig = Rig::new(limits(), 10, 100).await;
@@ -86,6 +89,7 @@ async fn a_client_that_vanishes_is_noticed() {
     assert_eq!(rig.firehose.consumers(), 0);
 }
 
+/// Protocol 6.
 #[tokio::test]
 async fn violations_are_answered_with_their_code() {
     let mut flood = Vec::new();

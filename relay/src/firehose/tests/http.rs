@@ -33,6 +33,7 @@ fn assert_answer(name: &str, answer: &str, status: &str, parts: &[&str]) {
     }
 }
 
+/// Protocol 1, 4.
 #[tokio::test]
 async fn wrong_requests_are_refused_with_the_right_status() {
     let rig = Rig::new(limits(), 10, 100).await;
@@ -58,6 +59,7 @@ async fn wrong_requests_are_refused_with_the_right_status() {
     assert_eq!(rig.firehose.consumers(), 0);
 }
 
+/// Protocol 1.
 #[tokio::test]
 async fn a_right_request_is_accepted_with_the_key_of_the_rfc() {
     let rig = Rig::new(limits(), 10, 100).await;
@@ -65,6 +67,7 @@ async fn a_right_request_is_accepted_with_the_key_of_the_rfc() {
     assert_answer("upgrade", &answer, "101", &["sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="]);
 }
 
+/// Protocol 1.
 #[tokio::test]
 async fn limits_are_answered_with_429() {
     let cases = [
@@ -84,6 +87,7 @@ async fn limits_are_answered_with_429() {
     }
 }
 
+/// Protocol 1.
 #[tokio::test]
 async fn a_draining_relay_is_unavailable() {
     let rig = Rig::new(limits(), 10, 100).await;

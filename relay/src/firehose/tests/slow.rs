@@ -7,6 +7,7 @@ fn impatient() -> Limits {
     Limits { ring_bytes_max: 256 << 10, stall_timeout: Duration::from_millis(400), ..limits() }
 }
 
+/// Protocol 7.
 #[tokio::test]
 async fn a_stalled_consumer_is_cut_and_can_read_why() {
     let rig = Rig::new(impatient(), 0, 0).await;
@@ -34,6 +35,7 @@ async fn a_stalled_consumer_is_cut_and_can_read_why() {
     expect_events(&mut other, 3001, 3010).await;
 }
 
+/// Protocol 7.
 #[tokio::test]
 async fn a_cut_consumer_that_never_reads_is_dropped() {
     let rig = Rig::new(Limits { close_grace: Duration::from_millis(100), ..impatient() }, 5000, 4000).await;
@@ -42,6 +44,7 @@ async fn a_cut_consumer_that_never_reads_is_dropped() {
     assert_eq!(rig.firehose.consumers(), 0);
 }
 
+/// Protocol 7.
 #[tokio::test]
 async fn a_slow_consumer_that_goes_on_is_not_cut() {
     let rig = Rig::new(impatient(), 1500, 1000).await;
@@ -76,6 +79,7 @@ async fn a_replaying_consumer_that_retention_overtakes_is_too_slow() {
     assert!(matches!(see(&mut slow).await, Seen::Close(1008, _)));
 }
 
+/// Protocol 7.
 #[tokio::test]
 async fn a_stalled_replay_does_not_keep_its_turn() {
     let rig = Rig::new(Limits { replay_turns: 1, ..limits() }, 3000, 4000).await;

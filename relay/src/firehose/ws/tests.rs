@@ -67,6 +67,7 @@ fn headers_have_the_shortest_length() {
     }
 }
 
+/// Protocol 2.
 #[test]
 fn payload_is_what_was_framed_and_nothing_else() {
     for len in [0, 1, 125, 126, 0xFFFF, 0x1_0000] {

@@ -1,12 +1,12 @@
 //! A server of DID documents on this machine: the PLC directory, and the host of one `did:web`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -41,6 +41,8 @@ pub(super) struct Server {
 struct Shared {
     behaviours: HashMap<String, Behaviour>,
     requests: HashMap<String, usize>,
+    pages: VecDeque<Behaviour>,
+    page_requests: Vec<String>,
 }
 
 impl Server {
@@ -53,7 +55,16 @@ impl Server {
             let did = format!("did:web:localhost%3A{}", server.port);
             server.answer(&did).await
         };
+        let of_export = |State(server): State<Server>, RawQuery(query): RawQuery| async move {
+            let page = {
+                let mut shared = server.shared.lock().unwrap();
+                shared.page_requests.push(query.unwrap_or_default());
+                shared.pages.pop_front()
+            };
+            perform(page.unwrap_or(Behaviour::Answer(String::new()))).await
+        };
         let routes = Router::new()
+            .route("/export", get(of_export))
             .route("/{did}", get(of_directory))
             .route("/.well-known/did.json", get(of_host))
             .with_state(server.clone());
@@ -69,6 +80,16 @@ impl Server {
         self.shared.lock().unwrap().behaviours.insert(did.to_string(), behaviour);
     }
 
+    /// What it answers to the next requests for its export; empty pages after these.
+    pub(super) fn set_pages(&self, pages: impl IntoIterator<Item = Behaviour>) {
+        self.shared.lock().unwrap().pages.extend(pages);
+    }
+
+    /// The queries with which it was asked for its export.
+    pub(super) fn page_requests(&self) -> Vec<String> {
+        self.shared.lock().unwrap().page_requests.clone()
+    }
+
     /// How often it was asked for a DID.
     pub(super) fn requests(&self, did: &Did) -> usize {
         self.shared.lock().unwrap().requests.get(did.as_str()).copied().unwrap_or(0)
@@ -80,20 +101,24 @@ impl Server {
             *shared.requests.entry(did.to_owned()).or_default() += 1;
             shared.behaviours.get(did).cloned().unwrap_or(Behaviour::Refuse(StatusCode::NOT_FOUND))
         };
-        match behaviour {
-            Behaviour::Answer(text) => text.into_response(),
-            Behaviour::Refuse(status) => status.into_response(),
-            Behaviour::RefuseUntil(status, seconds) => {
-                (status, [(header::RETRY_AFTER, seconds.to_string())]).into_response()
-            }
-            Behaviour::Slow(pause, text) => {
-                tokio::time::sleep(pause).await;
-                text.into_response()
-            }
-            Behaviour::BreakOff => {
-                let parts = [Ok(Bytes::from_static(b"{\"id\":")), Err(std::io::Error::other("lost"))];
-                Body::from_stream(stream::iter(parts)).into_response()
-            }
+        perform(behaviour).await
+    }
+}
+
+async fn perform(behaviour: Behaviour) -> Response {
+    match behaviour {
+        Behaviour::Answer(text) => text.into_response(),
+        Behaviour::Refuse(status) => status.into_response(),
+        Behaviour::RefuseUntil(status, seconds) => {
+            (status, [(header::RETRY_AFTER, seconds.to_string())]).into_response()
+        }
+        Behaviour::Slow(pause, text) => {
+            tokio::time::sleep(pause).await;
+            text.into_response()
+        }
+        Behaviour::BreakOff => {
+            let parts = [Ok(Bytes::from_static(b"{\"id\":")), Err(std::io::Error::other("lost"))];
+            Body::from_stream(stream::iter(parts)).into_response()
         }
     }
 }

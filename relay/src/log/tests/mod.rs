@@ -1,10 +1,12 @@
 //! The promises of the log, by subject. Every event's content follows from its seq, so a test speaks of seqs only.
 #![allow(clippy::unwrap_used)]
 
+mod compress;
 mod disk;
 mod open;
 mod property;
 mod read;
+mod repair;
 mod retention;
 mod tear;
 

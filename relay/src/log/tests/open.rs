@@ -33,6 +33,7 @@ fn close_commits_what_is_appended() {
     assert_reads(&reader, 0, [1]);
 }
 
+/// Protocol 5.
 #[test]
 fn seqs_start_at_the_initial_seq_and_never_below() {
     let dir = folder();
@@ -79,6 +80,7 @@ fn without_sync_only_an_unclean_end_jumps_ahead() {
     assert_reads(&reader, 7, [8, next]);
 }
 
+/// Protocol 5.
 #[test]
 fn without_sync_no_loss_makes_a_seq_come_twice() {
     let dir = folder();
@@ -121,6 +123,7 @@ fn more_events_than_were_reserved_reserve_more() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "6\n", "a clean end gives back what was not used");
 }
 
+/// Protocol 5.
 #[test]
 fn seqs_end_where_clients_lose_precision() {
     let dir = folder();

@@ -21,10 +21,23 @@ enum Step {
     /// The machine dies: this share (of 255) of a segment that was never synced is lost.
     PowerLoss(u8),
     Retain(u64),
+    /// The sealed segments are compressed.
+    Pack,
+    /// The process dies while it compresses: this share (of 255) of the new file is written, or it has its name
+    /// already, or the plain one is only not removed yet.
+    KillPacking(u8, Moment),
     Read {
         after: u64,
         max_bytes: usize,
     },
+}
+
+/// How far a compression has come.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    Writing,
+    Named,
+    Placed,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,6 +48,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::Kill),
         1 => any::<u8>().prop_map(Step::PowerLoss),
         1 => (0_u64..5000).prop_map(Step::Retain),
+        1 => Just(Step::Pack),
+        1 => (any::<u8>(), prop_oneof![Just(Moment::Writing), Just(Moment::Named), Just(Moment::Placed)])
+            .prop_map(|(share, moment)| Step::KillPacking(share, moment)),
         2 => (any::<u64>(), 0_usize..100_000).prop_map(|(after, max_bytes)| Step::Read { after, max_bytes }),
     ]
 }
@@ -92,6 +108,12 @@ impl Life {
                 let first_seq = self.reader().first_seq();
                 self.kept.retain(|event| event.header.seq >= first_seq);
             }
+            Step::Pack => {
+                let dir = self.options.dir.clone();
+                super::compress::pack_sealed(&dir, self.log());
+                self.check_read(0, 0)?;
+            }
+            Step::KillPacking(share, moment) => self.kill_packing(*share, *moment)?,
             Step::Read { after, max_bytes } => self.check_read(after % (self.taken + 2), *max_bytes)?,
         }
         Ok(())
@@ -113,7 +135,7 @@ impl Life {
                 ends.push(records.len());
             }
             let written = records.len() * usize::from(share) / 255;
-            File::options().append(true).open(&segment.path).unwrap().write_all(&records[..written]).unwrap();
+            File::options().append(true).open(segment.plain_path()).unwrap().write_all(&records[..written]).unwrap();
             // What was written whole is found again: no other event was ever seen under its seq.
             self.pending.truncate(ends.partition_point(|end| *end <= written));
             self.confirm();
@@ -121,10 +143,35 @@ impl Life {
         self.reopen()
     }
 
+    /// Leaves what a process leaves that dies while it compresses its oldest sealed segment.
+    fn kill_packing(&mut self, share: u8, moment: Moment) -> Result<(), TestCaseError> {
+        let is_plain =
+            |segment: &&Arc<segment::Segment>| segment.sealed().is_some() && segment.packed_bytes().is_none();
+        let oldest = self.log().shared.segments().iter().find(is_plain).cloned();
+        if let Some(segment) = oldest {
+            let plain = std::fs::read(segment.plain_path()).unwrap();
+            let folder = File::open(&self.options.dir).unwrap();
+            crate::log::compress::pack(&segment, &folder, &Default::default()).unwrap();
+            std::fs::write(segment.plain_path(), plain).unwrap();
+            let packed = std::fs::read(segment.packed_path()).unwrap();
+            let part = &packed[..packed.len() * usize::from(share) / 256];
+            match moment {
+                Moment::Writing => {
+                    std::fs::remove_file(segment.packed_path()).unwrap();
+                    std::fs::write(segment.new_path(), part).unwrap();
+                }
+                Moment::Named => std::fs::write(segment.packed_path(), part).unwrap(),
+                Moment::Placed => {}
+            }
+        }
+        self.log = None;
+        self.reopen()
+    }
+
     fn lose_power(&mut self, share: u8) -> Result<(), TestCaseError> {
         self.log = None;
         if self.options.durability == Durability::Os
-            && let Some(last) = files(&self.options.dir).pop()
+            && let Some(last) = files(&self.options.dir).pop().filter(|last| last.exists())
         {
             let bytes = last.metadata().unwrap().len();
             let file = File::options().write(true).open(last).unwrap();
@@ -163,6 +210,35 @@ impl Life {
         let from = self.kept.partition_point(|event| event.header.seq <= after);
         prop_assert_eq!(&read, &self.kept[from..], "a cursor at {} gives exactly what follows", after);
         Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_compressed_segment_gives_the_same_events_from_any_cursor(
+        sizes in prop::collection::vec(prop_oneof![0_usize..2000, 0_usize..300_000], 1..60),
+        cursors in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..2_000_000), 1..10),
+    ) {
+        let dir = folder();
+        let (mut log, reader) = open(Options { segment_bytes: 1 << 20, ..Options::new(dir.path()) });
+        let events: Vec<Event> = (1..).zip(&sizes).map(|(seq, bytes)| event_of_size(seq, *bytes)).collect();
+        for event in &events {
+            append(&mut log, event);
+            log.commit().unwrap();
+        }
+        super::compress::pack_sealed(dir.path(), &log);
+        for (after, max_bytes) in cursors {
+            let after = after.index(events.len() + 1);
+            let mut cursor = reader.cursor(after as u64);
+            let mut read = Vec::new();
+            let mut before = 1;
+            while read.len() != before {
+                before = read.len();
+                cursor.read(max_bytes, &mut read).unwrap();
+            }
+            prop_assert_eq!(&read, &events[after..], "a cursor at {} gives exactly what follows", after);
+        }
     }
 }
 

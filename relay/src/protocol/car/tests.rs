@@ -18,6 +18,7 @@ fn framed(parts: &[&[u8]]) -> Vec<u8> {
     [bytes, parts.concat()].concat()
 }
 
+/// Protocol 21.
 #[test]
 fn blocks_are_found_in_any_order_and_number() {
     let (a, b) = (&b"\xa0"[..], &b"\x80"[..]);
@@ -29,6 +30,7 @@ fn blocks_are_found_in_any_order_and_number() {
     assert_eq!(car.get(&raw), None, "a block of raw bytes is no node or record");
 }
 
+/// Protocol 21.
 #[test]
 fn malformed_files_are_refused() {
     let root = Cid::of(b"\xa0");
@@ -75,6 +77,7 @@ proptest! {
         }
     }
 
+    /// Protocol 21.
     #[test]
     fn any_changed_bit_is_noticed(bit in 0..8usize, place in any::<prop::sample::Index>()) {
         let mut bytes = car(&Cid::of(b"\xa0"), &[b"\xa0", b"\x80"]);

@@ -20,6 +20,7 @@ fn values_of_the_data_model_are_valid() {
     }
 }
 
+/// Protocol 31.
 #[test]
 fn other_encodings_are_refused() {
     let cases: [(&[u8], Problem, &str); 24] = [
@@ -53,6 +54,7 @@ fn other_encodings_are_refused() {
     }
 }
 
+/// Protocol 31.
 #[test]
 fn depth_is_bounded() {
     let nested = |levels: usize| [vec![0x81; levels], vec![0x01]].concat();

@@ -7,6 +7,7 @@ use super::{
     Kind, OPS_MAX, Peek, RepoOp, SEQ_END, SyncFrame,
 };
 use crate::protocol::cbor::Reader;
+use crate::protocol::syntax;
 
 const OP_MESSAGE: i64 = 1;
 const OP_ERROR: i64 = -1;
@@ -109,7 +110,7 @@ fn read_commit<'a>(payload: &mut Reader<'a>) -> Result<CommitFrame<'a>, FrameErr
         match key {
             "seq" => seq = Some(read_seq(payload)?),
             "repo" => did = Some(payload.text()?),
-            "time" => time = Some(payload.text()?),
+            "time" => time = Some(read_time(payload)?),
             "rev" => rev = Some(payload.text()?),
             "since" => since = Some(payload.nullable(Reader::text)?),
             "commit" => commit = Some(payload.cid()?),
@@ -180,7 +181,7 @@ fn read_sync<'a>(payload: &mut Reader<'a>) -> Result<SyncFrame<'a>, FrameError> 
         match key {
             "seq" => seq = Some(read_seq(payload)?),
             "did" => did = Some(payload.text()?),
-            "time" => time = Some(payload.text()?),
+            "time" => time = Some(read_time(payload)?),
             "rev" => rev = Some(payload.text()?),
             "blocks" => blocks = Some(read_blocks(payload)?),
             _ => payload.skip()?,
@@ -204,7 +205,7 @@ fn read_identity<'a>(payload: &mut Reader<'a>) -> Result<IdentityFrame<'a>, Fram
         match key {
             "seq" => seq = Some(read_seq(payload)?),
             "did" => did = Some(payload.text()?),
-            "time" => time = Some(payload.text()?),
+            "time" => time = Some(read_time(payload)?),
             "handle" => handle = payload.nullable(Reader::text)?,
             _ => payload.skip()?,
         }
@@ -220,7 +221,7 @@ fn read_account<'a>(payload: &mut Reader<'a>) -> Result<AccountFrame<'a>, FrameE
         match key {
             "seq" => seq = Some(read_seq(payload)?),
             "did" => did = Some(payload.text()?),
-            "time" => time = Some(payload.text()?),
+            "time" => time = Some(read_time(payload)?),
             "active" => active = Some(payload.bool()?),
             "status" => status = payload.nullable(Reader::text)?,
             _ => payload.skip()?,
@@ -261,6 +262,11 @@ fn read_seq(payload: &mut Reader<'_>) -> Result<(u64, Range<usize>), FrameError>
         seq @ 1..SEQ_END => Ok((seq, start..payload.position())),
         seq => Err(FrameError::Seq(seq)),
     }
+}
+
+fn read_time<'a>(payload: &mut Reader<'a>) -> Result<&'a str, FrameError> {
+    let time = payload.text()?;
+    if syntax::is_datetime(time) { Ok(time) } else { Err(FrameError::Time) }
 }
 
 fn read_blocks<'a>(payload: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {

@@ -79,6 +79,7 @@ fn seq_span(frame: &Frame<'_>) -> Range<usize> {
     }
 }
 
+/// Protocol 2.
 #[test]
 fn events_are_decoded_as_they_were_encoded() {
     let ops = vec![
@@ -115,6 +116,7 @@ fn events_are_decoded_as_they_were_encoded() {
     }
 }
 
+/// Protocol 3.
 #[test]
 fn messages_about_the_stream_have_their_documented_bytes() {
     let mut info = Vec::new();
@@ -129,6 +131,7 @@ fn messages_about_the_stream_have_their_documented_bytes() {
     assert_eq!(time(&error), None);
 }
 
+/// Protocol 11.
 #[test]
 fn unknown_kinds_are_not_errors() {
     let op = [("op", &b"\x01"[..])];
@@ -141,6 +144,7 @@ fn unknown_kinds_are_not_errors() {
     }
 }
 
+/// Protocol 2.
 #[test]
 fn malformed_messages_are_refused() {
     let (did, time) = (text(DID), text(TIME));
@@ -153,6 +157,7 @@ fn malformed_messages_are_refused() {
         (identity(&[did, time]), "missing_field", "no seq"),
         (identity(&[("seq", b"\x01"), time]), "missing_field", "no did"),
         (identity(&[did, ("seq", b"\x01")]), "missing_field", "no time"),
+        (identity(&[did, ("seq", b"\x01"), ("time", b"\x69yesterday")]), "bad_time", "time that is no datetime"),
         (identity(&[did, ("seq", b"\x00"), time]), "bad_seq", "seq 0"),
         (identity(&[did, ("seq", b"\x20"), time]), "bad_cbor", "seq -1"),
         (identity(&[did, ("seq", b"\x1b\x00\x20\0\0\0\0\0\0"), time]), "bad_seq", "seq 2^53"),
@@ -170,6 +175,7 @@ fn malformed_messages_are_refused() {
     assert!(decode(&identity(&[did, ("seq", b"\x01"), time, ("handle", b"\xf6")])).is_ok(), "null for nothing");
 }
 
+/// Protocol 8.
 #[test]
 fn every_field_of_a_commit_is_required() {
     let mut bytes = Vec::new();
@@ -185,6 +191,7 @@ fn every_field_of_a_commit_is_required() {
     }
 }
 
+/// Protocol 21.
 #[test]
 fn commits_are_bounded() {
     let encoded = |ops: usize, blocks: usize| {
@@ -200,6 +207,7 @@ fn commits_are_bounded() {
     assert_eq!(decode(&claim), Err(FrameError::TooManyOps { ops: 1 << 60 }), "claim of 2^60 operations");
 }
 
+/// Protocol 21.
 #[test]
 fn record_links_must_be_blessed() {
     let mut bytes = Vec::new();
@@ -210,6 +218,7 @@ fn record_links_must_be_blessed() {
     assert!(matches!(error, FrameError::Cbor(error) if error.problem == Problem::Link), "raw codec: {error}");
 }
 
+/// Protocol 8.
 #[test]
 fn header_is_rewritten_and_unknown_fields_are_kept() {
     let (did, time) = (text(DID), text(TIME));

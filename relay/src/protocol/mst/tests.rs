@@ -56,6 +56,7 @@ fn empty_tree_has_its_known_root() {
     assert_eq!(tree.write(|_, _| ()), root, "a stored empty root can be filled and emptied");
 }
 
+/// Protocol 25.
 #[test]
 fn known_trees_have_their_known_roots() {
     let cases: [(&[&str], &str, &str); 7] = [
@@ -163,6 +164,7 @@ fn recorder_names_the_blocks_of_a_proof() {
     }
 }
 
+/// Protocol 25.
 #[test]
 fn malformed_nodes_are_refused() {
     let value = Cid::of(b"value");
@@ -207,6 +209,7 @@ fn malformed_nodes_are_refused() {
     }
 }
 
+/// Protocol 25.
 #[test]
 fn keys_on_the_wrong_layer_are_refused() {
     let value = Cid::of(b"value");
@@ -223,6 +226,7 @@ fn keys_on_the_wrong_layer_are_refused() {
     assert_eq!(result, Err(MstError::Layer), "a subtree that skips a layer");
 }
 
+/// Protocol 25.
 #[test]
 fn subtrees_must_lie_between_their_neighbours() {
     let value = Cid::of(b"value");
@@ -259,6 +263,7 @@ fn key_cannot_hide_that_its_neighbours_are_out_of_order() {
     }
 }
 
+/// Protocol 25.
 #[test]
 fn empty_nodes_below_the_top_are_refused() {
     let (high, empty) = (key_on(1, 1), node_block(&[], None));

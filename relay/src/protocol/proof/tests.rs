@@ -76,6 +76,7 @@ fn commits_without_operations_keep_the_tree() {
     assert_eq!(check_commit(&frame, Legacy::Reject), Err(Invalid::Inversion));
 }
 
+/// Protocol 23, 24.
 #[test]
 fn invalid_commits_are_refused() {
     type Change = fn(&mut CommitFrame<'_>);
@@ -117,6 +118,7 @@ fn invalid_commits_are_refused() {
     }
 }
 
+/// Protocol 24.
 #[test]
 fn incomplete_blocks_are_refused() {
     let (_, message) = example();
@@ -160,6 +162,7 @@ fn legacy_commits_pass_by_policy() {
     assert_eq!(check_commit(&frame, Legacy::Accept), Err(Invalid::Inversion), "what can be inverted must be right");
 }
 
+/// Protocol 28.
 #[test]
 fn syncs_are_checked_like_the_commit_within() {
     let (repo, message) = example();
