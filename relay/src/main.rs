@@ -21,7 +21,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Runs the relay
-    Serve(cli::serve::Serve),
+    Serve(Box<cli::serve::Serve>),
     /// Looks into the event log, and repairs it
     Log(cli::log::Log),
 }

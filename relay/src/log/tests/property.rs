@@ -135,7 +135,7 @@ impl Life {
                 ends.push(records.len());
             }
             let written = records.len() * usize::from(share) / 255;
-            File::options().append(true).open(&segment.plain_path()).unwrap().write_all(&records[..written]).unwrap();
+            File::options().append(true).open(segment.plain_path()).unwrap().write_all(&records[..written]).unwrap();
             // What was written whole is found again: no other event was ever seen under its seq.
             self.pending.truncate(ends.partition_point(|end| *end <= written));
             self.confirm();
