@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # build.sh [MODULE…]: builds the Go programs of the development set-up once into the cache, and links them into .dev/bin:
-# hyperkube (etcd, the five Kubernetes programs, kubectl), helm, and indigo's consumers of a relay.
-# indigo-relay, indigo's relay, which `make compare` measures beside ours, is built only when it is named.
+# hyperkube (etcd, the five Kubernetes programs, kubectl), helm, and indigo's consumers of a relay. Only when it is named:
+# indigo-relay, which `make compare` measures beside ours.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
