@@ -1,0 +1,229 @@
+//! Many hosts in one process, which send what was made before ([`Traffic`]): at once, or at a rate.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::plc::Plc;
+use crate::server::free_address;
+use crate::traffic::{Script, Traffic};
+use crate::wire::{CLOSE, FIN, Head, PING, PONG, http_header, take_http_head};
+
+/// What is written at once.
+const WRITE_BYTES: usize = 64 << 10;
+/// How long the slowest host may take to be connected.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Hosts that run. They end with it.
+pub struct Fleet {
+    /// The directory of their accounts.
+    pub plc: Plc,
+    traffic: Arc<Traffic>,
+    hosts: Vec<Arc<Member>>,
+    /// Events that may be sent so far.
+    released: usize,
+    _tasks: JoinSet<()>,
+}
+
+/// One host.
+struct Member {
+    name: String,
+    script: Arc<Script>,
+    /// How many of its messages it may send.
+    released: watch::Sender<usize>,
+    /// Streams that are open.
+    streams: watch::Sender<usize>,
+    /// Since when the times below count.
+    epoch: Instant,
+    /// When each message was last sent, in nanoseconds.
+    sent_at: Vec<AtomicU64>,
+}
+
+impl Fleet {
+    /// Starts the hosts of some traffic, with a directory of its accounts. Nothing is sent yet.
+    pub async fn start(traffic: &Arc<Traffic>) -> Fleet {
+        let plc = Plc::start().await;
+        let mut tasks = JoinSet::new();
+        let mut hosts = Vec::new();
+        let epoch = Instant::now();
+        for script in traffic.scripts() {
+            let address = free_address();
+            let member = Arc::new(Member {
+                // The one name of the loopback interface that every relay knows.
+                name: format!("localhost:{}", address.port()),
+                script: Arc::clone(script),
+                released: watch::Sender::default(),
+                streams: watch::Sender::default(),
+                epoch,
+                sent_at: (0..script.len()).map(|_| AtomicU64::new(0)).collect(),
+            });
+            let listener = TcpListener::bind(address).await.expect("a port that is free");
+            tasks.spawn(listen(listener, Arc::clone(&member)));
+            hosts.push(member);
+        }
+        for (host, account) in traffic.accounts() {
+            plc.register(account, &hosts[host].name);
+        }
+        Fleet { plc, traffic: Arc::clone(traffic), hosts, released: 0, _tasks: tasks }
+    }
+
+    /// Names of the hosts, as requestCrawl takes them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(|host| host.name.as_str())
+    }
+
+    /// Waits until every host is read from.
+    ///
+    /// # Panics
+    ///
+    /// When that takes minutes.
+    pub async fn connected(&self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        for host in &self.hosts {
+            let mut streams = host.streams.subscribe();
+            let connected = tokio::time::timeout_at(deadline, streams.wait_for(|streams| *streams > 0)).await;
+            assert!(connected.is_ok(), "nobody reads from {} within {PATIENCE:?}", host.name);
+        }
+    }
+
+    /// Events that may be sent so far.
+    pub fn released(&self) -> usize {
+        self.released
+    }
+
+    /// Lets the next events go, at once.
+    pub fn release(&mut self, count: usize) {
+        let mut more = vec![0; self.hosts.len()];
+        for said in &self.traffic.events()[self.released..self.released + count] {
+            more[said.host] += 1;
+        }
+        for (host, more) in self.hosts.iter().zip(more).filter(|(_, more)| *more > 0) {
+            host.released.send_modify(|released| *released += more);
+        }
+        self.released += count;
+    }
+
+    /// Lets the next events go, one after the other at a rate.
+    pub async fn release_at(&mut self, per_second: f64, count: usize) {
+        let start = tokio::time::Instant::now();
+        for number in 0..count {
+            tokio::time::sleep_until(start + Duration::from_secs_f64(number as f64 / per_second)).await;
+            self.release(1);
+        }
+    }
+
+    /// When an event was last sent.
+    pub fn sent_at(&self, event: usize) -> Instant {
+        let said = self.traffic.events()[event];
+        let host = &self.hosts[said.host];
+        host.epoch + Duration::from_nanos(host.sent_at[said.place].load(Ordering::Relaxed))
+    }
+}
+
+async fn listen(listener: TcpListener, member: Arc<Member>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((tcp, _)) = accepted else { continue };
+                let member = Arc::clone(&member);
+                // A connection ends when either side goes.
+                connections.spawn(async move { drop(answer(&member, tcp).await) });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Answers one request.
+async fn answer(member: &Member, mut tcp: TcpStream) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let mut bytes = Vec::new();
+    let head = loop {
+        if let Some(head) = take_http_head(&mut bytes) {
+            break head;
+        }
+        if tcp.read_buf(&mut bytes).await? == 0 {
+            return Ok(());
+        }
+    };
+    let target = head.split_whitespace().nth(1).unwrap_or_default();
+    match (target.strip_prefix("/xrpc/com.atproto.sync.subscribeRepos"), http_header(&head, "sec-websocket-key")) {
+        (Some(query), Some(key)) => {
+            let accept = derive_accept_key(key.as_bytes());
+            let upgrade = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            tcp.write_all(upgrade.as_bytes()).await?;
+            let cursor = query.strip_prefix("?cursor=").and_then(|cursor| cursor.parse().ok());
+            let from = cursor.unwrap_or_else(|| *member.released.borrow());
+            member.streams.send_modify(|streams| *streams += 1);
+            let ended = stream(member, &mut tcp, from.min(member.script.len())).await;
+            member.streams.send_modify(|streams| *streams -= 1);
+            ended
+        }
+        _ if target.starts_with("/xrpc/com.atproto.server.describeServer") => {
+            let body = format!(r#"{{"did":"did:web:{}","availableUserDomains":[]}}"#, member.name.replace(':', "%3A"));
+            json(&mut tcp, "200 OK", &body).await
+        }
+        _ => json(&mut tcp, "404 Not Found", r#"{"error":"MethodNotImplemented"}"#).await,
+    }
+}
+
+async fn json(tcp: &mut TcpStream, status: &str, body: &str) -> io::Result<()> {
+    let length = body.len();
+    let head = format!("Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n");
+    tcp.write_all(format!("HTTP/1.1 {status}\r\n{head}\r\n{body}").as_bytes()).await
+}
+
+/// Sends messages from a place on as they are released, until the connection ends.
+async fn stream(member: &Member, tcp: &mut TcpStream, mut place: usize) -> io::Result<()> {
+    let mut released = member.released.subscribe();
+    let mut heard = Vec::new();
+    loop {
+        let until = *released.borrow_and_update();
+        if place < until {
+            let end = member.script.within(place, until, WRITE_BYTES);
+            let now = member.epoch.elapsed().as_nanos() as u64;
+            member.sent_at[place..end].iter().for_each(|sent_at| sent_at.store(now, Ordering::Relaxed));
+            tcp.write_all(member.script.between(place, end)).await?;
+            place = end;
+        } else {
+            tokio::select! {
+                // The sender lives as long as the host.
+                _ = released.changed() => continue,
+                readable = tcp.readable() => readable?,
+            }
+        }
+        match tcp.try_read_buf(&mut heard) {
+            Ok(0) => return Ok(()),
+            Ok(_) if !respond(tcp, &mut heard).await? => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Answers pings; says whether the other side goes on.
+async fn respond(tcp: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result<bool> {
+    while let Some(head) = Head::read(heard).filter(|head| head.whole() <= heard.len()) {
+        let mask = head.mask.unwrap_or_default();
+        let masked = heard.drain(..head.whole()).skip(head.head);
+        let payload: Vec<u8> = masked.zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+        match head.opcode {
+            PING => tcp.write_all(&[&[FIN | PONG, payload.len() as u8], &payload[..]].concat()).await?,
+            CLOSE => return Ok(false),
+            _ => {}
+        }
+    }
+    Ok(true)
+}
