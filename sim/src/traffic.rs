@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use relay::firehose::ws::frame_header;
+use relay::protocol::frame::{self, Frame, IdentityFrame, encode_identity};
 use relay::protocol::tid::Tid;
 
 use crate::account::{Account, POSTS};
@@ -59,8 +60,8 @@ pub struct Said {
     pub host: usize,
     /// Its place among that host's events. Its seq is one more.
     pub place: usize,
-    /// Whether it must not pass.
-    pub is_bad: bool,
+    /// What is wrong with it, if it must not pass.
+    pub bad: Option<Mutation>,
 }
 
 /// What one host says: WebSocket messages, one after the other, as they are on the wire.
@@ -135,7 +136,8 @@ impl Traffic {
             let host = account / plan.accounts_per_host;
             let place = said[host];
             said[host] += 1;
-            events.push(Said { host, place, is_bad: matches!(act, Act::Bad(_)) });
+            let bad = if let Act::Bad(mutation) = act { Some(mutation) } else { None };
+            events.push(Said { host, place, bad });
             tasks[account].push(Task { event, seq: place as u64 + 1, act });
         }
         let mut made = perform(&accounts, tasks);
@@ -165,9 +167,10 @@ impl Traffic {
         self.accounts.len()
     }
 
-    /// Which event a frame is, whatever its seq; `None` when it is none of these.
+    /// Which event a frame is; `None` when it is none of these. What a relay may change is not looked at: the seq, and
+    /// the handle of an `#identity`.
     pub fn find(&self, frame: &[u8]) -> Option<usize> {
-        self.by_content.get(&fingerprint(&content(frame)?)).copied()
+        self.by_content.get(&fingerprint(frame)).copied()
     }
 
     /// Average length of an event, in bytes.
@@ -235,7 +238,7 @@ fn live(mut account: Account, tasks: Vec<Task>) -> Vec<Made> {
                 frame
             }
         };
-        let content = fingerprint(&content(&frame).unwrap_or_else(|| frame.clone()));
+        let content = fingerprint(&frame);
         Made { event, frame, content }
     });
     made.collect()
@@ -252,8 +255,16 @@ fn scripts(hosts: usize, events: &[Said], made: Vec<Made>) -> Vec<Script> {
     wires.into_iter().map(|(wire, ends)| Script { wire: wire.into(), ends }).collect()
 }
 
-fn fingerprint(content: &[u8]) -> u64 {
+fn fingerprint(frame: &[u8]) -> u64 {
+    let content = match frame::decode(frame) {
+        Ok(Frame::Identity(identity)) => {
+            let mut content = Vec::new();
+            encode_identity(&IdentityFrame { seq: 1, handle: None, ..identity }, &mut content);
+            Some(content)
+        }
+        _ => content(frame),
+    };
     let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
+    content.as_deref().unwrap_or(frame).hash(&mut hasher);
     hasher.finish()
 }

@@ -1,11 +1,12 @@
 //! Bad events among good ones, first without and then with crashes of the relay.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sim::traffic::Plan;
+use sim::traffic::{Plan, Said};
 use sim::{Fleet, Mutation, Reader, Traffic};
 
 use super::scaled;
@@ -67,20 +68,36 @@ pub async fn run(lab: &Lab, which: Which, traffic: &Arc<Traffic>, figures: &mut 
     until_silent(&heard).await;
     follower.abort();
 
-    let ledger = ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let good = |came: &'static dyn Fn(u32) -> u32, range: std::ops::Range<usize>| {
-        let good = range.filter(|event| !traffic.events()[*event].is_bad);
-        f64::from(good.map(|event| came(ledger.came[event])).sum::<u32>())
-    };
-    let bad = (0..events).filter(|event| traffic.events()[*event].is_bad && ledger.came[*event] > 0).count();
-    figures.note(Metric::BadPassed, which, bad as f64 + f64::from(ledger.altered));
-    let (lost, repeated): (&dyn Fn(u32) -> u32, &dyn Fn(u32) -> u32) =
-        (&|came| u32::from(came == 0), &|came| came.saturating_sub(1));
-    figures.note(Metric::Lost, which, good(lost, 0..calm));
-    figures.note(Metric::Repeated, which, good(repeated, 0..calm));
-    figures.note(Metric::LostOverKill, which, good(lost, calm..events));
-    figures.note(Metric::RepeatedOverKill, which, good(repeated, calm..events));
+    let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    ledger.show_passed(traffic);
+    figures.note(Metric::BadPassed, which, f64::from(ledger.bad_passed(traffic)));
+    for (range, lost, repeated) in
+        [(0..calm, Metric::Lost, Metric::Repeated), (calm..events, Metric::LostOverKill, Metric::RepeatedOverKill)]
+    {
+        let times =
+            || range.clone().filter(|event| traffic.events()[*event].bad.is_none()).map(|event| ledger.came[event]);
+        figures.note(lost, which, times().filter(|times| *times == 0).count() as f64);
+        figures.note(repeated, which, f64::from(times().map(|times| times.saturating_sub(1)).sum::<u32>()));
+    }
     peer.stop().await
+}
+
+impl Ledger {
+    /// Events that came and should not have.
+    fn bad_passed(&self, traffic: &Traffic) -> u32 {
+        let passed = |(said, times): &(&Said, &u32)| said.bad.is_some() && **times > 0;
+        self.altered + traffic.events().iter().zip(&self.came).filter(passed).count() as u32
+    }
+
+    fn show_passed(&self, traffic: &Traffic) {
+        let mut kinds = BTreeMap::<String, u32>::new();
+        for (said, _) in traffic.events().iter().zip(&self.came).filter(|(_, times)| **times > 0) {
+            if let Some(mutation) = said.bad {
+                *kinds.entry(format!("{mutation:?}")).or_default() += 1;
+            }
+        }
+        eprintln!("  passed: {kinds:?}, altered: {}", self.altered);
+    }
 }
 
 /// Reads all that the relay has, over its crashes, and notes it.
@@ -88,17 +105,16 @@ async fn follow(address: SocketAddr, traffic: Arc<Traffic>, ledger: Arc<Mutex<Le
     let mut cursor = None;
     loop {
         if let Ok(mut reader) = Reader::connect(address, cursor).await {
-            let note = |frame: &[u8]| {
+            let mut note = |frame: &[u8]| {
                 let Some(seq) = seq(frame) else { return };
                 cursor = Some(seq);
-                let mut ledger = ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
                 match traffic.find(frame) {
                     Some(event) => ledger.came[event] += 1,
                     None => ledger.altered += 1,
                 }
                 heard.fetch_add(1, Ordering::Relaxed);
             };
-            let mut note = note;
             while reader.read(&mut note).await.is_ok() {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
