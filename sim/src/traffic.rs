@@ -21,9 +21,9 @@ use crate::repo::Write;
 const RECORDS: usize = 1_000;
 /// One account of so many makes every second event.
 const BUSY_ONE_IN: usize = 10;
-/// Of a thousand events this many are `#identity`, and …
+/// Of a thousand events this many are `#identity`, one of an account at most, and …
 const IDENTITIES_IN_1000: u32 = 5;
-/// … this many `#account`; the rest are commits.
+/// … this many `#account`, or a few more for those; the rest are commits.
 const STATUSES_IN_1000: u32 = 15;
 /// So much later than a bad commit is the next good one, so that a relay which lets the bad one pass does not take the
 /// good one for a repetition.
@@ -185,14 +185,19 @@ fn draw(plan: &Plan, accounts: usize, random: &mut StdRng) -> Vec<(usize, Act)> 
         let account = random.random_range(0..accounts);
         if random.random() { account / BUSY_ONE_IN * BUSY_ONE_IN } else { account }
     };
+    // An identity changes rarely. Relays ask the directory each time, but not again and again within seconds.
+    let mut is_announced = vec![false; accounts];
     let mut acts: Vec<(usize, Act)> = (0..plan.events)
         .map(|_| {
+            let account = any(random);
             let act = match random.random_range(0..1000) {
-                roll if roll < IDENTITIES_IN_1000 => Act::Identity,
+                roll if roll < IDENTITIES_IN_1000 && !std::mem::replace(&mut is_announced[account], true) => {
+                    Act::Identity
+                }
                 roll if roll < IDENTITIES_IN_1000 + STATUSES_IN_1000 => Act::Status,
                 _ => Act::Any,
             };
-            (any(random), act)
+            (account, act)
         })
         .collect();
     for (mutation, times) in &plan.bad {

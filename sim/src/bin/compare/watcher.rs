@@ -12,6 +12,8 @@ use tokio::task::JoinHandle;
 
 /// When nothing came for so long, nothing more comes.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// A silence of so long is worth a note.
+const SILENCE_NOTED: Duration = Duration::from_secs(1);
 
 /// A consumer that counts.
 pub struct Watcher {
@@ -70,6 +72,9 @@ impl Watcher {
         let (mut events, mut since) = (self.events(), Instant::now());
         while !is_so(self) {
             if self.events() != events {
+                if since.elapsed() > SILENCE_NOTED {
+                    eprintln!("  (nothing came for {:.1} s after {events} events)", since.elapsed().as_secs_f64());
+                }
                 (events, since) = (self.events(), Instant::now());
             }
             anyhow::ensure!(since.elapsed() < SILENCE_MAX, "a consumer got {events} events and then nothing more");
