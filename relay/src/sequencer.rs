@@ -26,6 +26,10 @@ use crate::vital::Vital;
 const BATCH_EVENTS: usize = 512;
 /// Bytes in one group commit, unless a single event is larger: what is on its way to the disk is held twice.
 const GROUP_BYTES: usize = 4 << 20;
+/// Group commits begin this far apart, while there are not enough events for full ones: at some hundred events a second,
+/// several then share a disk flush and the waking of every consumer, which cost most. Half of it is added to an event's
+/// latency; one that comes after a pause does not wait.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 /// Host cursors are written this often (protocol 10).
 const CURSOR_INTERVAL: Duration = Duration::from_secs(4);
 /// Derived rows are made durable, and old segments removed, this often; a start replays at most this much of the log.
@@ -78,16 +82,24 @@ impl Sequencer {
         let _vital = Vital("sequencer");
         let mut batch = Vec::with_capacity(BATCH_EVENTS);
         let mut buffers = Buffers::default();
+        let mut commit_at = Instant::now();
         let mut cursors_at = Instant::now() + CURSOR_INTERVAL;
         let mut checkpoint_at = Instant::now() + CHECKPOINT_INTERVAL;
         let checkpoint = Checkpoint::default();
         loop {
+            if self.outlet.events.len() < BATCH_EVENTS {
+                // What comes meanwhile waits in the queue, which holds more than that.
+                std::thread::sleep(commit_at.saturating_duration_since(Instant::now()));
+            }
             let wait = cursors_at.saturating_duration_since(Instant::now());
             let events = &mut self.outlet.events;
             let received = runtime.block_on(async { timeout(wait, events.recv_many(&mut batch, BATCH_EVENTS)).await });
             match received {
                 Ok(0) => break,
-                Ok(_) => self.sequence(&mut batch, &mut buffers),
+                Ok(_) => {
+                    commit_at = Instant::now() + COMMIT_INTERVAL;
+                    self.sequence(&mut batch, &mut buffers);
+                }
                 Err(_) => {}
             }
             if Instant::now() >= cursors_at {
