@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test e2e unit fuzz lint fmt build relay bench image crds rocksdb packages
+.PHONY: help up down test e2e unit fuzz lint fmt build relay bench compare image crds rocksdb packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ relay: build ## the relay alone, with its embedded defaults; ARGS='--host pds.ex
 
 bench: build ## how fast the relay takes one host's backlog; ARGS='--events 50000'
 	@. dev/lib.sh && exec "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
+
+compare: build ## our figures beside those of indigo's relay, in about half an hour; ARGS='--scale 0.1 --rounds 1'
+	@dev/tools/build.sh indigo-relay
+	@. dev/lib.sh && exec "$$CARGO_TARGET_DIR/release/compare" --indigo "$$STATE/bin/indigo-relay" $(ARGS)
 
 image: build ## OCI images of relay and operator, in .dev/images
 	@dev/image/images.sh

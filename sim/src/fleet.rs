@@ -227,3 +227,42 @@ async fn respond(tcp: &mut TcpStream, heard: &mut Vec<u8>) -> io::Result<bool> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reader::Reader;
+    use crate::traffic::Plan;
+
+    async fn subscribe(fleet: &Fleet, host: usize, cursor: Option<u64>) -> Reader {
+        let port = fleet.names().nth(host).and_then(|name| name.strip_prefix("localhost:")).expect("a port");
+        let address = format!("127.0.0.1:{port}").parse().expect("an address");
+        Reader::connect(address, cursor).await.expect("a host that listens")
+    }
+
+    async fn read(mut reader: Reader, traffic: &Traffic, count: usize) -> Vec<usize> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            reader.read(|frame| events.extend(traffic.find(frame))).await.expect("an open stream");
+        }
+        events
+    }
+
+    #[tokio::test]
+    async fn hosts_send_what_is_released_behind_the_cursor() {
+        let plan = Plan { seed: 1, hosts: 2, accounts_per_host: 2, events: 50, bad: Vec::new() };
+        let traffic = Arc::new(Traffic::make(&plan));
+        let mut fleet = Fleet::start(&traffic).await;
+        let live = [subscribe(&fleet, 0, None).await, subscribe(&fleet, 1, None).await];
+        fleet.connected().await;
+        let before = Instant::now();
+        fleet.release(30);
+        for (host, live) in live.into_iter().enumerate() {
+            let released: Vec<usize> = (0..30).filter(|event| traffic.events()[*event].host == host).collect();
+            assert_eq!(read(live, &traffic, released.len()).await, released, "host {host}, live");
+            assert!(released.iter().all(|event| fleet.sent_at(*event) >= before), "host {host}, after the release");
+            let again = subscribe(&fleet, host, Some(2)).await;
+            assert_eq!(read(again, &traffic, released.len() - 2).await, released[2..], "host {host}, behind 2");
+        }
+    }
+}

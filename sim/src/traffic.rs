@@ -273,3 +273,65 @@ fn fingerprint(frame: &[u8]) -> u64 {
     content.as_deref().unwrap_or(frame).hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay::firehose::ws::payload;
+    use relay::protocol::frame::{Kind, Peek};
+
+    fn traffic() -> Traffic {
+        let bad = vec![(Mutation::SignatureBit, 3), (Mutation::Garbage, 2)];
+        Traffic::make(&Plan { seed: 1, hosts: 3, accounts_per_host: 10, events: 1_500, bad })
+    }
+
+    fn frame(traffic: &Traffic, said: Said) -> &[u8] {
+        payload(traffic.scripts()[said.host].between(said.place, said.place + 1)).expect("a whole message")
+    }
+
+    #[test]
+    fn each_event_is_found_again_with_another_seq() {
+        let traffic = traffic();
+        assert_eq!(traffic.events().len(), 30 + 1_505);
+        for (event, said) in traffic.events().iter().enumerate() {
+            match content(frame(&traffic, *said)) {
+                Some(content) => assert_eq!(traffic.find(&content), Some(event), "{said:?}"),
+                None => assert_eq!(said.bad, Some(Mutation::Garbage)),
+            }
+        }
+        let other = Account::new(2, 0).post().encode(1);
+        assert_eq!(traffic.find(&other), None);
+    }
+
+    #[test]
+    fn accounts_greet_first_and_one_in_ten_makes_half_of_the_rest() {
+        let traffic = traffic();
+        let whose = |said: &Said| match frame::peek(frame(&traffic, *said)) {
+            Ok(Peek::Event { did, kind, .. }) => Some((did.to_owned(), kind)),
+            _ => None,
+        };
+        let (greetings, rest) = traffic.events().split_at(traffic.greetings());
+        let mut greeting: Vec<_> = greetings.iter().filter_map(whose).collect();
+        greeting.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        greeting.dedup();
+        assert_eq!(greeting.len(), 30, "one event of each account");
+
+        let busy: Vec<&str> = traffic.accounts.iter().step_by(BUSY_ONE_IN).map(|account| &*account.did).collect();
+        let rest: Vec<_> = rest.iter().filter_map(whose).collect();
+        let busy = rest.iter().filter(|(did, _)| busy.contains(&did.as_str())).count() as f64 / rest.len() as f64;
+        assert!((0.45..0.65).contains(&busy), "{busy} of the events are of busy accounts");
+        let commits = rest.iter().filter(|(_, kind)| *kind == Kind::Commit).count() as f64 / rest.len() as f64;
+        assert!((0.96..0.995).contains(&commits), "{commits} of the events are commits");
+    }
+
+    #[test]
+    fn a_share_of_a_script_ends_between_messages() {
+        let traffic = traffic();
+        let script = &traffic.scripts()[0];
+        let both = script.between(0, 2).len();
+        assert_eq!(script.within(0, script.len(), both), 2);
+        assert_eq!(script.within(0, script.len(), both - 1), 1);
+        assert_eq!(script.within(0, script.len(), 1), 1, "one message is always in");
+        assert_eq!(script.within(0, 1, both), 1, "and none from beyond the end");
+    }
+}

@@ -81,3 +81,27 @@ fn number(value: f64) -> String {
     });
     grouped + fraction
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_medians_ratios_and_whether_targets_are_reached() {
+        let mut figures = Figures::default();
+        for (ours, indigo) in [(0.06, 0.2), (0.04, 0.3), (0.05, 0.25)] {
+            figures.note(Metric::FullSpeedCpu, Which::Ours, ours);
+            figures.note(Metric::FullSpeedCpu, Which::Indigo, indigo);
+        }
+        figures.note(Metric::ReplayRate, Which::Ours, 345_678.9);
+        figures.note(Metric::ReplayRate, Which::Indigo, 100_000.0);
+        figures.note(Metric::Lost, Which::Ours, 0.0);
+        let table = markdown(&figures, "2 cores", 3, 1.0);
+        let rows: Vec<&str> =
+            table.lines().filter_map(|line| line.split_once("event | ").map(|(_, rest)| rest)).collect();
+        assert_eq!(rows, ["0.050 | 0.250 | 0.200 | ≤ 0.25 of indigo's | yes |"]);
+        assert!(table.contains("| 345,679 | 100,000 | 3.46 | ≥ 4 times indigo's | **no** |"), "{table}");
+        assert!(table.contains("| good events lost | 0 |  |  | ≤ 0 | yes |"), "{table}");
+        assert_eq!(table.lines().count(), 2 + 2 + 3, "rows without figures are left out");
+    }
+}
