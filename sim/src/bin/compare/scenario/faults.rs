@@ -68,21 +68,26 @@ pub async fn run(lab: &Lab, which: Which, traffic: &Arc<Traffic>, figures: &mut 
     until_silent(&heard).await;
     follower.abort();
 
-    let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-    ledger.show_passed(traffic);
-    figures.note(Metric::BadPassed, which, f64::from(ledger.bad_passed(traffic)));
-    for (range, lost, repeated) in
-        [(0..calm, Metric::Lost, Metric::Repeated), (calm..events, Metric::LostOverKill, Metric::RepeatedOverKill)]
-    {
-        let times =
-            || range.clone().filter(|event| traffic.events()[*event].bad.is_none()).map(|event| ledger.came[event]);
-        figures.note(lost, which, times().filter(|times| *times == 0).count() as f64);
-        figures.note(repeated, which, f64::from(times().map(|times| times.saturating_sub(1)).sum::<u32>()));
-    }
+    ledger.lock().unwrap_or_else(PoisonError::into_inner).tell(traffic, calm, figures, which);
     peer.stop().await
 }
 
 impl Ledger {
+    /// Notes what is wrong with what came. Up to the event `calm` there was no crash.
+    fn tell(&self, traffic: &Traffic, calm: usize, figures: &mut Figures, which: Which) {
+        self.show_passed(traffic);
+        figures.note(Metric::BadPassed, which, f64::from(self.bad_passed(traffic)));
+        for (range, lost, repeated) in [
+            (0..calm, Metric::Lost, Metric::Repeated),
+            (calm..self.came.len(), Metric::LostOverKill, Metric::RepeatedOverKill),
+        ] {
+            let good = range.filter(|event| traffic.events()[*event].bad.is_none());
+            let times: Vec<u32> = good.map(|event| self.came[event]).collect();
+            figures.note(lost, which, times.iter().filter(|times| **times == 0).count() as f64);
+            figures.note(repeated, which, f64::from(times.iter().map(|times| times.saturating_sub(1)).sum::<u32>()));
+        }
+    }
+
     /// Events that came and should not have.
     fn bad_passed(&self, traffic: &Traffic) -> u32 {
         let passed = |(said, times): &(&Said, &u32)| said.bad.is_some() && **times > 0;
