@@ -112,6 +112,7 @@ async fn consumer(relay: &sim::Relay, user_agent: &str) -> Value {
     found.cloned().unwrap_or_default()
 }
 
+/// Protocol 7: a slow consumer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_reads_nothing_holds_up_nobody() {
     const EVENTS: usize = 20_000;

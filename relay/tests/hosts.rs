@@ -42,6 +42,7 @@ fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
+/// Protocol 13: a relay is no host.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_among_the_hosts_is_offline_and_tried_when_somebody_names_it_but_not_too_often() {
     let mut world = World::new(90, &[]).await;
@@ -80,6 +81,7 @@ async fn a_relay_among_the_hosts_is_offline_and_tried_when_somebody_names_it_but
     assert_eq!(report(&world.relay, &other).await["connected"], true, "nobody else was touched");
 }
 
+/// Protocol 12: a host that has lost its past waits for a person.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_lost_its_past_is_idle_until_somebody_resets_its_cursor() {
     let mut world = World::new(91, &[]).await;
@@ -154,6 +156,7 @@ async fn a_host_over_its_event_limit_is_throttled_while_that_is_so() {
     until_status(&mut world, &host, "active").await;
 }
 
+/// Protocol 14: strangers bring so many new hosts a day.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_brings_so_many_new_hosts_by_request_crawl() {
     let trusted = Host::start().await;
@@ -199,6 +202,7 @@ async fn server_that_answers(status: u16, location: Option<&'static str>, body: 
     name
 }
 
+/// Protocol 14: there is no row before the checks pass.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_no_pds_leaves_no_row() {
     let world = World::new(96, &["--new-hosts-per-day=1"]).await;

@@ -40,6 +40,7 @@ async fn until_metric(world: &World, name: &str, least: u64) {
 const FORGOTTEN: &str = "relay_identity_export_operations_total{effect=\"forgotten\"}";
 const UNCHANGED: &str = "relay_identity_export_operations_total{effect=\"unchanged\"}";
 
+/// Protocol 16: what is known is kept on disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restart_nobody_who_was_known_is_asked_for_again() {
     const ACCOUNTS: usize = 60;

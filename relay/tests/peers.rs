@@ -270,6 +270,9 @@ async fn after_garbage_and_broken_connections_each_event_has_passed_once() {
     let mut consumer = world.relay.consumer(None).await;
     let mut checker = Checker::default();
     let mut cuts = 0;
+    // Without an event of the host the relay has no cursor there, and a broken connection begins anew with live events.
+    checker.emit(&host, accounts[0].act());
+    checker.receive(&consumer.event().await);
     for number in 0..EVENTS {
         let account = &mut accounts[number % 6];
         match number % 50 {

@@ -289,7 +289,7 @@ async fn the_status_is_the_relays_own_word_and_is_not_written_for_every_event() 
     }
     assert_eq!(story.condition("WorkloadReady"), "True PodReady");
     let status = story.status();
-    assert_eq!(status["hosts"], json!({"connected": 2, "total": 2}));
+    assert_eq!(status["hosts"], json!({"connected": 2, "total": 3}));
     assert_eq!(status["memory"]["summary"], "70Mi/512Mi");
     assert_eq!((&status["seq"], &status["eventsPerSecond"]), (&json!(123), &json!(12.5)));
     assert_eq!((&status["consumers"], &status["version"]), (&json!(1), &json!("relay/0.1.0")));

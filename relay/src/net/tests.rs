@@ -137,6 +137,7 @@ fn retry_after_is_seconds_or_a_date() {
     }
 }
 
+/// Protocol 14.
 #[test]
 fn only_public_urls_are_followed() {
     let cases = [
