@@ -89,7 +89,7 @@ pub enum Freshness {
     Forced,
     /// Asked for after the call, even if that has to wait because the DID was refreshed several times just before.
     Awaited,
-    /// As [`Freshness::Forced`] if it works; else what is known will do. For when a stranger says that it has changed.
+    /// As [`Freshness::Awaited`] if it works; else what is known will do. For when a stranger says that it has changed.
     Suggested,
 }
 
@@ -209,7 +209,7 @@ impl Resolver {
             Freshness::Cached => self.resolve_cached(did).await,
             Freshness::Forced => self.refresh(did, false).await,
             Freshness::Awaited => self.refresh(did, true).await,
-            Freshness::Suggested => match self.refresh(did, false).await {
+            Freshness::Suggested => match self.refresh(did, true).await {
                 Err(error) => self.cache.get(did, now_ms()).ok_or(error),
                 landing => landing,
             },

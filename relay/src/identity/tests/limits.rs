@@ -32,15 +32,18 @@ async fn a_stranger_holds_up_nobody_while_the_directory_is_down() {
     assert!(rig.suggested(&unknown).await.is_err(), "nothing is known");
 }
 
+/// Protocol 29: after a migration it is the new host that says so, a stranger until then.
 #[tokio::test]
-async fn a_stranger_holds_up_nobody_by_repeating_itself() {
-    let rig = Rig::with(Lifetimes { refresh_interval: NEVER, ..Lifetimes::default() }, true).await;
+async fn what_a_stranger_says_is_looked_up_however_often_it_was_just_asked_for() {
+    let interval = Duration::from_millis(300);
+    let rig = Rig::with(Lifetimes { refresh_interval: interval, refresh_burst: 1, ..Lifetimes::default() }, true).await;
     let did = plc(0);
-    rig.server.set(&did, document(&did, PDS));
-    for _ in 0..20 {
-        assert_eq!(host_of(&rig.suggested(&did).await), Some("pds.example.com"));
+    for number in 0..3 {
+        let host = format!("pds{number}.example.com");
+        rig.server.set(&did, document(&did, &format!("https://{host}")));
+        assert_eq!(host_of(&rig.suggested(&did).await), Some(host.as_str()));
     }
-    assert_eq!(rig.server.requests(&did), rig.lifetimes.refresh_burst as usize);
+    assert_eq!(rig.server.requests(&did), 3);
 }
 
 #[tokio::test]
