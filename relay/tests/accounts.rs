@@ -103,6 +103,26 @@ async fn a_takedown_hides_an_account_until_it_is_reversed() {
     assert_eq!(of_account(&world.relay, &bad).await["discontinuities"], 1, "what was dropped shows (protocol 27)");
 }
 
+/// A long row of hidden events holds up nobody who reads on from before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_behind_many_hidden_events_comes_at_once() {
+    let world = World::new(67, &[]).await;
+    let host = world.host().await;
+    let (mut bad, mut good) = (world.account(&host), world.account(&host));
+    let mut consumer = world.relay.consumer(None).await;
+    for _ in 0..3000 {
+        host.emit(bad.act());
+    }
+    consumer.events(3000).await;
+    let sent = host.emit(good.act());
+    consumer.events(1).await;
+    take_down(&world.relay, &bad).await;
+    assert_states(&consumer.event().await, &bad, (false, Some("takendown")));
+    // One batch each second would take longer than an event is waited for here.
+    let mut replay = world.relay.consumer(Some(0)).await;
+    assert_delivered(&replay.events(1).await, [&sent], "what is behind them");
+}
+
 /// Protocol 19: who is taken down before anything of it came is down when it comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_is_not_known_yet_can_be_taken_down() {

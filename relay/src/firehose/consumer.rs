@@ -185,12 +185,19 @@ impl Consumer {
             return;
         }
         self.turn = None;
+        while !self.refill_from_ring(is_draining) {}
+    }
+
+    /// Takes the next events from the ring, or begins to read the log; `false` when all of the events are hidden, so that
+    /// those behind them do not wait for the next one.
+    fn refill_from_ring(&mut self, is_draining: bool) -> bool {
         match self.firehose.ring.read_after(self.cursor, &mut self.batch) {
             Found::Events => {
                 self.position = None;
                 self.registration.entry.note_state(ConsumerState::Live);
                 let events = std::mem::take(&mut self.batch);
                 self.batch = self.send(events);
+                return !self.outgoing.is_empty();
             }
             Found::UpToDate | Found::Behind { .. } if is_draining => self.close_for_drain(),
             Found::UpToDate => self.registration.entry.note_state(ConsumerState::Live),
@@ -201,6 +208,7 @@ impl Consumer {
                 self.reading = Some(Box::pin(chunk));
             }
         }
+        true
     }
 
     /// Puts the next events into `outgoing`, which is empty, but for those that are hidden; gives back the empty vector.
