@@ -29,7 +29,7 @@ const GROUP_BYTES: usize = 4 << 20;
 /// Group commits begin this far apart, while there are not enough events for full ones: at some hundred events a second,
 /// several then share a disk flush and the waking of every consumer, which cost most. Half of it is added to an event's
 /// latency; one that comes after a pause does not wait.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+const COMMIT_INTERVAL: Duration = Duration::from_millis(20);
 /// Host cursors are written this often (protocol 10).
 const CURSOR_INTERVAL: Duration = Duration::from_secs(4);
 /// Derived rows are made durable, and old segments removed, this often; a start replays at most this much of the log.
