@@ -7,6 +7,8 @@
 //! Comments of the form "protocol 27" cite the numbered list in `docs/reference/protocol.md`.
 
 pub mod account;
+pub mod backfill;
+pub mod collections;
 pub mod config;
 pub mod decisions;
 pub mod firehose;

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::account::Accounts;
+use crate::collections::{self, Directory};
 use crate::config::{Config, Durability, LogCompression};
 use crate::decisions::{self, Decisions};
 use crate::firehose::{self, Firehose};
@@ -66,6 +67,9 @@ pub enum ServeError {
     /// Reading the derived store.
     #[error(transparent)]
     StoreRead(#[from] store::StoreError),
+    /// The directory of collections.
+    #[error(transparent)]
+    Collections(#[from] collections::Error),
     /// The event log.
     #[error(transparent)]
     Log(#[from] log::Error),
@@ -96,6 +100,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
 
     let (log, reader, store) = open(&config, &budget)?;
     let accounts = Accounts::new(store.clone());
+    let directory = Directory::open(store.clone())?;
     let recovered = recover(&store, &accounts, &reader)?;
     let log::Recovery { cut_bytes, skipped_seqs } = log.recovery();
     let (seq, replayed) = (reader.last_seq(), recovered.replayed);
@@ -192,6 +197,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         hosts: Arc::clone(&hosts),
         request_crawl: RequestCrawl::load(decisions.clone()).await?,
         accounts,
+        directory,
         resolver: Arc::clone(&resolver),
         decisions,
         reporter: Arc::clone(&reporter),

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::backfill::{Job, State};
+
 /// Version of the form.
 pub const VERSION: u32 = 1;
 
@@ -37,6 +39,10 @@ pub struct Document {
     pub consumers: Consumers,
     /// Memory.
     pub memory: Memory,
+    /// The directory of collections.
+    pub collections: Collections,
+    /// Backfill jobs.
+    pub backfill: Backfill,
 }
 
 /// Seqs in the log; 0 when it is empty.
@@ -139,9 +145,61 @@ pub struct Memory {
     pub working_set_bytes: u64,
 }
 
+/// The directory of collections.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Collections {
+    /// Collections that an active account has records in.
+    pub collections: u64,
+    /// Pairs of an active account and a collection.
+    pub pairs: u64,
+}
+
+/// Backfill jobs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backfill {
+    /// Their number by state.
+    pub by_state: BTreeMap<State, u64>,
+    /// The jobs, those that somebody declared first, at most 50.
+    pub jobs: Vec<Job>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn recorded_job() -> Job {
+        let json = serde_json::json!({
+            "name": "import",
+            "spec": {
+                "kind": "import",
+                "sources": ["https://relay.example.com"],
+                "collections": {"names": ["app.bsky.feed.post"], "lists": ["https://lists.example.com/llms.txt"]},
+                "requestsPerSecond": 4.0,
+                "schedule": "@weekly",
+                "declaredBy": "operator"
+            },
+            "state": "waiting",
+            "reason": "relay.example.com asks for a pause",
+            "waitsUntil": "2026-11-24T10:05:00Z",
+            "lastError": "relay.example.com answers 429",
+            "lastErrorAt": "2026-11-24T10:00:00Z",
+            "run": 1,
+            "resumes": 2,
+            "resumedFrom": "relay.example.com app.bsky.feed.post after did:plc:7iza6de2dwap2sbkpav7c6c6",
+            "resumedAt": "2026-11-24T09:59:00Z",
+            "createdAt": "2026-11-24T09:00:00Z",
+            "startedAt": "2026-11-24T09:00:01Z",
+            "progress": {
+                "parts": 4, "partsDone": 1, "partsFailed": 0,
+                "current": "relay.example.com app.bsky.feed.post",
+                "cursor": "did:plc:7iza6de2dwap2sbkpav7c6c6",
+                "seen": 12000, "added": 11000, "removed": 0, "retrying": 0, "perSecond": 250.5, "etaSeconds": 3600
+            }
+        });
+        serde_json::from_value(json).expect("a job")
+    }
 
     /// The document that the operator's tests read (operator/tests/contract).
     #[test]
@@ -187,6 +245,8 @@ mod tests {
             },
             consumers: Consumers { connected: 1 },
             memory: Memory { limit_bytes: 536_870_912, working_set_bytes: 73_400_320 },
+            collections: Collections { collections: 4, pairs: 11 },
+            backfill: Backfill { by_state: BTreeMap::from([(State::Waiting, 1)]), jobs: vec![recorded_job()] },
         };
         let written = serde_json::to_value(&document).expect("a document");
         assert_eq!(written, recorded, "a change of the document is a change of the contract");

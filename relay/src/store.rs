@@ -29,10 +29,25 @@ pub enum Column {
     Local,
     /// DID → identity, written with a write-ahead log since nothing else holds it.
     Identity,
+    /// Collection and account → nothing: see [`crate::collections`]. Written with a write-ahead log, as are the next two.
+    Collection,
+    /// Account and collection → nothing.
+    Repo,
+    /// Names of collections and accounts.
+    Name,
 }
 
 impl Column {
-    const ALL: [Column; 5] = [Column::Account, Column::Host, Column::Meta, Column::Local, Column::Identity];
+    const ALL: [Column; 8] = [
+        Column::Account,
+        Column::Host,
+        Column::Meta,
+        Column::Local,
+        Column::Identity,
+        Column::Collection,
+        Column::Repo,
+        Column::Name,
+    ];
 
     /// Name of the column family.
     pub fn name(self) -> &'static str {
@@ -42,6 +57,9 @@ impl Column {
             Column::Meta => "meta",
             Column::Local => "local",
             Column::Identity => "identity",
+            Column::Collection => "collection",
+            Column::Repo => "repo",
+            Column::Name => "name",
         }
     }
 }

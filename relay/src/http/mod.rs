@@ -21,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
 use crate::account::Accounts;
+use crate::collections::Directory;
 use crate::decisions::Decisions;
 use crate::firehose::Firehose;
 use crate::host::{Hosts, RequestCrawl};
@@ -44,6 +45,8 @@ pub struct App {
     pub request_crawl: RequestCrawl,
     /// Accounts.
     pub accounts: Accounts,
+    /// Which accounts have which collections.
+    pub directory: Directory,
     /// Identities.
     pub resolver: Arc<Resolver>,
     /// What people have decided.

@@ -12,6 +12,7 @@ pub mod did;
 pub mod frame;
 pub mod key;
 pub mod mst;
+pub mod nsid;
 pub mod proof;
 pub mod syntax;
 pub mod tid;

@@ -17,7 +17,9 @@ use crate::log::Reader;
 use crate::memory::{Budget, Cgroup, resident_bytes};
 use crate::sequencer;
 use crate::siblings::Siblings;
-use crate::status::{Consumers, Document, Events, HostCounts, HostTrouble, LogState, Memory, Seqs, VERSION};
+use crate::status::{
+    Backfill, Collections, Consumers, Document, Events, HostCounts, HostTrouble, LogState, Memory, Seqs, VERSION,
+};
 use crate::store::Store;
 use crate::verify::Intake;
 
@@ -129,6 +131,8 @@ impl Reporter {
             },
             consumers: Consumers { connected: parts.firehose.consumers() as u64 },
             memory: Memory { limit_bytes: parts.budget.limit, working_set_bytes: self.working_set() },
+            collections: Collections::default(),
+            backfill: Backfill::default(),
         }
     }
 
