@@ -3,14 +3,15 @@
 //! [`Plc`] is a directory, [`Host`] a PDS, [`Account`] an account with a key and a real repository, whose events are
 //! structurally exact: signed commits, Merkle search tree, covering proofs. [`Mutation`] makes bad ones of them. All
 //! run in this process; [`Relay`] is the program under test as a process of its own, and [`Consumer`] reads what it
-//! serves. [`Checker`] says whether what was sent is what was delivered. Everything that is random follows from a seed,
-//! but for the signatures on P-256.
+//! serves. [`Directory`] is a collection directory of others, which an import reads. [`Checker`] says whether what was
+//! sent is what was delivered. Everything that is random follows from a seed, but for the signatures on P-256.
 //!
 //! Whatever goes wrong here ends the test: functions panic rather than return errors.
 
 pub mod account;
 pub mod checker;
 pub mod consumer;
+pub mod directory;
 pub mod event;
 pub mod fleet;
 pub mod host;
@@ -29,6 +30,7 @@ mod wire;
 pub use account::Account;
 pub use checker::{Checker, Report};
 pub use consumer::{Consumer, Delivered, Received};
+pub use directory::Directory;
 pub use fleet::Fleet;
 pub use host::{Host, Sent};
 pub use mutation::Mutation;
