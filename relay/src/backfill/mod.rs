@@ -1,6 +1,9 @@
 //! Backfill: jobs that fill the directory from outside, and look whether what it says is still so.
 
+mod pace;
+mod provider;
 mod spec;
+mod told;
 mod web;
 mod work;
 

@@ -1,6 +1,6 @@
 //! Asking for DID documents: the PLC directory for `did:plc`, the host itself for `did:web`.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::pace::Pace;
 use super::stats::{Outcome, Stats, count};
 use super::{Identity, SetupError, Transient, document, now_ms};
-use crate::net::{self, ReadError, ResolveError, read_bounded};
+use crate::net::{self, ReadError, ResolveError, describe, read_bounded};
 use crate::protocol::did::{Did, Method};
 
 /// Longest document that is read; real ones have about one KiB.
@@ -228,17 +228,6 @@ fn unsent(host: &str, error: reqwest::Error) -> Failure {
         source = cause.source();
     }
     Failure::Transient(Transient::Network { host: host.into(), reason: describe(&error.without_url()) })
-}
-
-/// An error with its causes: reqwest's own words are "error sending request".
-fn describe(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn check_status(source: &Source<'_>, response: &Response) -> Result<(), Failure> {

@@ -94,9 +94,24 @@ pub fn network(address: IpAddr) -> IpAddr {
 /// The HTTP client for servers that strangers name. With `allow_insecure` it also takes plain HTTP, private addresses
 /// and any port.
 pub fn client(allow_insecure: bool) -> Result<Client, ClientError> {
+    public_client(allow_insecure, |_| true)
+}
+
+/// As [`client`], but a redirect that leaves the server is not followed: it is the answer. For whoever is asked slowly,
+/// so that nobody else is asked in their place.
+pub fn client_of_one_server(allow_insecure: bool) -> Result<Client, ClientError> {
+    public_client(allow_insecure, |attempt| {
+        let to = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+        attempt.previous().last().is_some_and(|from| to(from) == to(attempt.url()))
+    })
+}
+
+fn public_client(allow_insecure: bool, is_followed: fn(&Attempt<'_>) -> bool) -> Result<Client, ClientError> {
     let redirects = Policy::custom(move |attempt: Attempt<'_>| {
         if attempt.previous().len() > REDIRECTS_MAX {
             attempt.error("too many redirects")
+        } else if !is_followed(&attempt) {
+            attempt.stop()
         } else if allow_insecure || is_allowed(attempt.url()) {
             attempt.follow()
         } else {
@@ -122,6 +137,17 @@ pub async fn read_bounded(mut response: Response, bytes_max: usize) -> Result<By
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// An error with its causes: reqwest's own words are "error sending request".
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 /// How long a server asks to be left alone, in `Retry-After`: seconds, or a date.
@@ -150,11 +176,16 @@ pub fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Whether a URL from outside may be requested: over TLS, by a name or a public address, on the usual port.
-fn is_allowed(url: &Url) -> bool {
+/// Whether a URL is for a public server, as far as it says itself: over TLS, by a name or a public address. Where a name
+/// leads is seen when it is resolved.
+pub fn is_public_url(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_reachable = host.parse::<IpAddr>().map_or(!host.is_empty(), is_public);
-    url.scheme() == "https" && url.port().is_none() && is_reachable
+    url.scheme() == "https" && host.parse::<IpAddr>().map_or(!host.is_empty(), is_public)
+}
+
+/// Whether a URL from outside may be requested: a public one on the usual port.
+fn is_allowed(url: &Url) -> bool {
+    url.port().is_none() && is_public_url(url)
 }
 
 /// Resolves names for [`client`].

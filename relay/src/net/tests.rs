@@ -196,6 +196,26 @@ async fn redirects_are_followed_a_few_times() {
 }
 
 #[tokio::test]
+async fn a_client_of_one_server_stays_there() {
+    let [port, other] = [server().await, server().await];
+    let away = Router::new().route(
+        "/away",
+        get(
+            move || async move { (StatusCode::FOUND, [(header::LOCATION, format!("http://localhost:{other}/there"))]) },
+        ),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let leaving = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, away).await });
+    let client = client_of_one_server(true).unwrap();
+    let there = client.get(format!("http://localhost:{port}/redirect")).send().await.unwrap();
+    assert_eq!(there.url().path(), "/there");
+    let away = client.get(format!("http://localhost:{leaving}/away")).send().await.unwrap();
+    assert_eq!(away.status(), StatusCode::FOUND);
+    assert!(client.get(format!("http://localhost:{port}/loop")).send().await.unwrap_err().is_redirect());
+}
+
+#[tokio::test]
 async fn no_more_is_read_than_was_asked_for() {
     let port = server().await;
     let client = client(true).unwrap();
