@@ -132,6 +132,10 @@ pub struct Settings {
     #[arg(long, env = "RELAY_TRUST_FORWARDED_FOR", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub trust_forwarded_for: Option<bool>,
 
+    /// Accounts that a collection must have to be in the public list of collections [default: 1]
+    #[arg(long, env = "RELAY_COLLECTIONS_MIN_ACCOUNTS", value_name = "N")]
+    pub collections_min_accounts: Option<u64>,
+
     /// First seq to give out, when the log is empty or behind [default: 1]
     #[arg(long, env = "RELAY_INITIAL_SEQ", value_name = "SEQ")]
     pub initial_seq: Option<u64>,
@@ -194,6 +198,8 @@ pub struct Config {
     pub max_consumers_per_address: usize,
     /// Consumers come through a proxy that says who they are.
     pub trust_forwarded_for: bool,
+    /// Fewest accounts of a collection that is listed for everyone.
+    pub collections_min_accounts: u64,
     /// Floor of the next seq.
     pub initial_seq: u64,
 }
@@ -291,6 +297,7 @@ impl Settings {
             max_consumers: self.max_consumers.or(other.max_consumers),
             max_consumers_per_address: self.max_consumers_per_address.or(other.max_consumers_per_address),
             trust_forwarded_for: self.trust_forwarded_for.or(other.trust_forwarded_for),
+            collections_min_accounts: self.collections_min_accounts.or(other.collections_min_accounts),
             initial_seq: self.initial_seq.or(other.initial_seq),
         }
     }
@@ -352,6 +359,7 @@ impl Settings {
             max_consumers: self.max_consumers.unwrap_or(DEFAULT_MAX_CONSUMERS),
             max_consumers_per_address: self.max_consumers_per_address.unwrap_or(DEFAULT_MAX_CONSUMERS_PER_ADDRESS),
             trust_forwarded_for: self.trust_forwarded_for.unwrap_or(false),
+            collections_min_accounts: self.collections_min_accounts.unwrap_or(1),
             initial_seq,
         })
     }

@@ -24,11 +24,14 @@ enum Command {
     Serve(Box<cli::serve::Serve>),
     /// Looks into the event log, and repairs it
     Log(cli::log::Log),
+    /// Fills the directory of collections from elsewhere, by jobs of a running relay
+    Backfill(cli::backfill::Backfill),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Log(log) => log.run(),
+        Command::Backfill(backfill) => backfill.run(),
     }
 }

@@ -1,4 +1,4 @@
-//! The XRPC methods: every answer that they have, good and bad (protocol 14, 33 to 35).
+//! The XRPC methods: every answer that they have, good and bad (protocol 14, 33, 35).
 
 #![allow(clippy::unwrap_used)]
 
@@ -196,17 +196,12 @@ async fn lists_come_in_pages() {
     assert_error(&world.relay.get(&sync("getHostStatus", "")).await, 400, "InvalidRequest", "no parameter");
 }
 
-/// Protocol 34: the role is optional, and this relay says that it does not have it. So it does of all methods that it lacks.
+/// Protocol 33: a relay says of every method that it lacks that it has none.
 #[tokio::test(flavor = "multi_thread")]
 async fn methods_that_are_not_here_say_so() {
     let world = World::new(104, &[]).await;
     let relay = &world.relay;
-    for path in [
-        &sync("listReposByCollection", "?collection=app.bsky.feed.post"),
-        &sync("getBlocks", ""),
-        "/xrpc/com.atproto.server.describeServer",
-        "/xrpc/",
-    ] {
+    for path in [&sync("getBlocks", ""), "/xrpc/com.atproto.server.describeServer", "/xrpc/"] {
         assert_error(&relay.get(path).await, 501, "MethodNotImplemented", path);
     }
     assert_error(&relay.get("/favicon.ico").await, 404, "NotFound", "no XRPC");

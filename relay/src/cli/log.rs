@@ -4,7 +4,7 @@ mod check;
 mod dump;
 mod info;
 
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -56,22 +56,8 @@ impl Log {
             Command::Check(check) => check.run(&mut out),
             Command::Dump(dump) => dump.run(&mut out),
         };
-        let result = result.and_then(|code| out.flush().map(|()| code).map_err(anyhow::Error::from));
-        match result {
-            Ok(code) => code,
-            // Whoever reads the output has enough, as `head` has.
-            Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-            Err(error) => {
-                // Our errors name their causes themselves.
-                eprintln!("relay: {error}");
-                ExitCode::FAILURE
-            }
-        }
+        super::end(result.and_then(|code| out.flush().map(|()| code).map_err(anyhow::Error::from)))
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 impl Place {

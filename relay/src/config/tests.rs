@@ -58,6 +58,7 @@ fn every_setting_can_be_written_in_the_file() {
         sibling-token = "of the sibling"
         max-consumers = 5
         trust-forwarded-for = true
+        collections-min-accounts = 5
         initial-seq = 1000
         "#,
     );

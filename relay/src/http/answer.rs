@@ -32,6 +32,44 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Told<T> {
     }
 }
 
+/// Page sizes of a list.
+pub(super) struct Limits {
+    pub(super) default: usize,
+    pub(super) max: usize,
+}
+
+impl Limits {
+    /// The size that is asked for, or the answer that there is none such.
+    pub(super) fn of(&self, asked: Option<usize>) -> Result<usize, Box<Response>> {
+        let limit = asked.unwrap_or(self.default);
+        if (1..=self.max).contains(&limit) {
+            Ok(limit)
+        } else {
+            Err(Box::new(bad_request(format!("limit must be between 1 and {}", self.max))))
+        }
+    }
+}
+
+/// Cuts a page to its limit; says whether nothing follows it.
+pub(super) fn cut<T>(page: &mut Vec<T>, limit: usize) -> bool {
+    let is_last = page.len() <= limit;
+    page.truncate(limit);
+    is_last
+}
+
+/// Reads where that may take its time, or gives the answer that it failed.
+pub(super) async fn blocking<T, E>(read: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Box<Response>>
+where
+    T: Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(failure)) => Err(Box::new(internal(failure))),
+        Err(failure) => Err(Box::new(internal(failure))),
+    }
+}
+
 /// An XRPC error: `{error, message}`.
 pub(super) fn error(status: StatusCode, name: &str, message: impl std::fmt::Display) -> Response {
     (status, Json(json!({ "error": name, "message": message.to_string() }))).into_response()

@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod auth;
+mod collections;
 mod forward;
 mod health;
 mod server;
@@ -47,6 +48,8 @@ pub struct App {
     pub accounts: Accounts,
     /// Which accounts have which collections.
     pub directory: Directory,
+    /// Collections with fewer accounts are not in the public list.
+    pub collections_min_accounts: u64,
     /// Identities.
     pub resolver: Arc<Resolver>,
     /// What people have decided.
@@ -63,17 +66,17 @@ pub struct App {
 
 /// Routes of the public listener.
 pub fn public(app: &Arc<App>) -> Router {
-    with_common(health::public().merge(xrpc::routes()).merge(firehose(app)), app)
+    with_common(for_everyone(app), app)
 }
 
 /// Routes of the operators' listener: the public ones, and health, metrics and admin.
 pub fn operators(app: &Arc<App>) -> Router {
-    let routes = health::public().merge(health::probes()).merge(xrpc::routes()).merge(firehose(app));
-    with_common(routes.merge(admin::routes(app)), app)
+    with_common(for_everyone(app).merge(health::probes()).merge(admin::routes(app)), app)
 }
 
-fn firehose(app: &Arc<App>) -> Router<Arc<App>> {
-    Router::new().route("/xrpc/com.atproto.sync.subscribeRepos", app.firehose.route())
+fn for_everyone(app: &Arc<App>) -> Router<Arc<App>> {
+    let firehose = Router::new().route("/xrpc/com.atproto.sync.subscribeRepos", app.firehose.route());
+    health::public().merge(xrpc::routes()).merge(collections::routes()).merge(firehose)
 }
 
 fn with_common(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
@@ -83,7 +86,7 @@ fn with_common(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
     routes.layer(middleware::from_fn(common_headers)).with_state(Arc::clone(app))
 }
 
-/// An XRPC method that this relay does not have, like the optional `listReposByCollection` (protocol 34), or no route.
+/// An XRPC method that this relay does not have, or no route.
 async fn not_found(uri: Uri) -> Response {
     match uri.path().strip_prefix("/xrpc/") {
         Some(method) => {

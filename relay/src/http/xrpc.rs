@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Asked, Told};
+use super::answer::{Asked, Limits, Told, cut};
 use super::{App, answer};
 use crate::account::Account;
 use crate::host::{AddError, Host, Named};
@@ -20,22 +20,6 @@ use crate::protocol::did::Did;
 /// Page sizes, as the lexicons state them.
 const LIST_REPOS: Limits = Limits { default: 500, max: 1000 };
 const LIST_HOSTS: Limits = Limits { default: 200, max: 1000 };
-
-struct Limits {
-    default: usize,
-    max: usize,
-}
-
-impl Limits {
-    fn of(&self, asked: Option<usize>) -> Result<usize, Box<Response>> {
-        let limit = asked.unwrap_or(self.default);
-        if (1..=self.max).contains(&limit) {
-            Ok(limit)
-        } else {
-            Err(Box::new(answer::bad_request(format!("limit must be between 1 and {}", self.max))))
-        }
-    }
-}
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
@@ -94,7 +78,7 @@ async fn list_hosts(State(app): State<Arc<App>>, Asked(page): Asked<Page>) -> Re
         return answer::bad_request("cursor is not one that this relay gave out");
     };
     let mut hosts = app.hosts.page(after, limit + 1);
-    let is_last = truncate(&mut hosts, limit);
+    let is_last = cut(&mut hosts, limit);
     let cursor = hosts.last().filter(|_| !is_last).map(|host| host.id.to_string());
     let hosts: Vec<Value> = hosts.iter().map(|host| host_json(host)).collect();
     Json(with_cursor(json!({ "hosts": hosts }), cursor)).into_response()
@@ -130,13 +114,12 @@ async fn list_repos(State(app): State<Arc<App>>, Asked(page): Asked<Page>) -> Re
         Err(response) => return *response,
     };
     let accounts = app.accounts.clone();
-    let read = tokio::task::spawn_blocking(move || accounts.page(page.cursor.as_deref(), limit + 1)).await;
+    let read = answer::blocking(move || accounts.page(page.cursor.as_deref(), limit + 1)).await;
     let mut accounts = match read {
-        Ok(Ok(accounts)) => accounts,
-        Ok(Err(failure)) => return answer::internal(failure),
-        Err(failure) => return answer::internal(failure),
+        Ok(accounts) => accounts,
+        Err(response) => return *response,
     };
-    let is_last = truncate(&mut accounts, limit);
+    let is_last = cut(&mut accounts, limit);
     let cursor = accounts.last().filter(|_| !is_last).map(|(did, _)| did.clone());
     let repos: Vec<Value> = accounts.iter().filter_map(|(did, account)| repo_json(did, account)).collect();
     Json(with_cursor(json!({ "repos": repos }), cursor)).into_response()
@@ -234,13 +217,6 @@ async fn repo(State(app): State<Arc<App>>, Asked(query): Asked<ByDid>) -> Respon
 
 fn parse_did(query: &ByDid) -> Result<Did, Box<Response>> {
     Did::parse(&query.did).map_err(|error| Box::new(answer::bad_request(error)))
-}
-
-/// Cuts a page to its limit; says whether nothing follows it.
-fn truncate<T>(page: &mut Vec<T>, limit: usize) -> bool {
-    let is_last = page.len() <= limit;
-    page.truncate(limit);
-    is_last
 }
 
 fn with_cursor(mut page: Value, cursor: Option<String>) -> Value {
