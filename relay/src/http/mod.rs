@@ -21,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
 use crate::account::Accounts;
+use crate::backfill::Jobs;
 use crate::collections::Directory;
 use crate::decisions::Decisions;
 use crate::firehose::Firehose;
@@ -47,6 +48,8 @@ pub struct App {
     pub accounts: Accounts,
     /// Which accounts have which collections.
     pub directory: Directory,
+    /// What fills it from outside.
+    pub jobs: Jobs,
     /// Identities.
     pub resolver: Arc<Resolver>,
     /// What people have decided.
