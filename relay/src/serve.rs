@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::account::Accounts;
+use crate::backfill::{self, Jobs, Web};
 use crate::collections::{self, Directory};
 use crate::config::{Config, Durability, LogCompression};
 use crate::decisions::{self, Decisions};
@@ -70,6 +71,9 @@ pub enum ServeError {
     /// The directory of collections.
     #[error(transparent)]
     Collections(#[from] collections::Error),
+    /// Backfill jobs.
+    #[error(transparent)]
+    Backfill(#[from] backfill::Error),
     /// The event log.
     #[error(transparent)]
     Log(#[from] log::Error),
@@ -192,6 +196,18 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         budget,
         replay_window: config.replay_window,
     }));
+    let jobs = Jobs::start(backfill::Parts {
+        decisions: decisions.clone(),
+        context: backfill::Context {
+            web: Web::new(config.allow_insecure_hosts)?,
+            directory: directory.clone(),
+            accounts: accounts.clone(),
+            hosts: Arc::clone(&hosts),
+            resolver: Arc::clone(&resolver),
+            allow_insecure: config.allow_insecure_hosts,
+        },
+    });
+    let jobs = jobs.await?;
     let app = Arc::new(App {
         firehose: Arc::clone(&firehose),
         hosts: Arc::clone(&hosts),
@@ -199,6 +215,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         accounts,
         directory,
         collections_min_accounts: config.collections_min_accounts,
+        jobs: jobs.clone(),
         resolver: Arc::clone(&resolver),
         decisions,
         reporter: Arc::clone(&reporter),
@@ -227,6 +244,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     tracing::info!("stopping");
     reporter.set_draining();
     stop_hosts.send_replace(true);
+    jobs.stop().await;
     intake.drain().await;
     let sequenced = tokio::task::spawn_blocking(move || sequencing.join()).await;
     if !matches!(sequenced, Ok(Ok(()))) {

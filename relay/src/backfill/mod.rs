@@ -1,12 +1,87 @@
 //! Backfill: jobs that fill the directory from outside, and look whether what it says is still so.
+//!
+//! A job ([`Spec`], [`Job`]) is a list of parts, each read from its begin to its end in steps. What a step does is the
+//! matter of its kind ([`Work`]); when it is done, how its progress survives, and what people see and change of it is the
+//! matter of [`Jobs`]:
+//!
+//! ```text
+//! lane of a provider:  work.step(part) ──▶ directory: edits and a note, one batch ──▶ SQL: the part's row ──▶ next step
+//! ```
+//!
+//! A kill may come at any point: a note ahead of its row is copied at the next start, so nothing is lost or counted twice.
 
+mod backoff;
+mod check;
+mod clock;
+mod jobs;
+mod lane;
+mod life;
+mod moves;
+mod note;
 mod pace;
+mod pairs;
 mod provider;
+mod runner;
+mod schedule;
 mod spec;
 mod told;
+mod view;
 mod web;
 mod work;
 
+pub use check::SpecError;
+pub use jobs::{Error, Jobs, Parts};
+pub use note::StorageError;
+pub use pairs::{Refused, Taken, Taking};
+pub use schedule::{Schedule, ScheduleError};
 pub use spec::{Collections, Job, Kind, Progress, Spec, State};
 pub use web::{Refusal, Web};
 pub use work::{Later, Part, Planned, Step, Trouble, Work};
+
+use std::sync::Arc;
+
+use crate::account::Accounts;
+use crate::collections::Directory;
+use crate::host::Hosts;
+use crate::identity::Resolver;
+
+/// What kinds of jobs work with.
+#[derive(Clone)]
+pub struct Context {
+    /// Asks services and hosts.
+    pub web: Web,
+    /// What is filled.
+    pub directory: Directory,
+    /// What the relay knows of accounts.
+    pub accounts: Accounts,
+    /// The hosts that the relay knows.
+    pub hosts: Arc<Hosts>,
+    /// Who an account is.
+    pub resolver: Arc<Resolver>,
+    /// Whether loopback and private addresses and plain HTTP may be asked.
+    pub allow_insecure: bool,
+}
+
+/// The kind of job that a spec asks for.
+pub fn work(spec: &Spec, _context: &Context) -> Box<dyn Work> {
+    Box::new(Missing(spec.kind))
+}
+
+/// A kind that takes no steps by itself.
+struct Missing(Kind);
+
+impl Work for Missing {
+    fn plan(&self) -> Later<'_, Result<Vec<Planned>, Trouble>> {
+        Box::pin(async {
+            Err(Trouble::Fail(format!("this version of the relay has no jobs of the kind {:?}", self.0)))
+        })
+    }
+
+    fn step<'a>(&'a self, _part: &'a Part) -> Later<'a, Result<Step, Trouble>> {
+        Box::pin(async { Err(Trouble::Fail("it has no parts".to_owned())) })
+    }
+
+    fn retry<'a>(&'a self, part: &'a Part, _dids: &'a [crate::protocol::did::Did]) -> Later<'a, Result<Step, Trouble>> {
+        self.step(part)
+    }
+}

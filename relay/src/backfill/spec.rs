@@ -49,6 +49,30 @@ pub struct Spec {
     pub declared_by: Option<String>,
 }
 
+impl Spec {
+    /// A job of this kind, of which nothing else is said.
+    pub fn of_kind(kind: Kind) -> Spec {
+        Spec {
+            kind,
+            sources: Vec::new(),
+            collections: Collections::default(),
+            hosts: Vec::new(),
+            requests_per_second: None,
+            concurrency: None,
+            schedule: None,
+            declared_by: None,
+        }
+    }
+
+    /// Whether both fill the directory with the same, be it at other times or speeds.
+    pub(super) fn fills_as(&self, other: &Spec) -> bool {
+        self.kind == other.kind
+            && self.sources == other.sources
+            && self.collections == other.collections
+            && self.hosts == other.hosts
+    }
+}
+
 /// Where the names of the collections to import come from: all of these together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

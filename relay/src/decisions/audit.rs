@@ -24,9 +24,11 @@ pub struct AuditRow {
     /// Who.
     pub actor: String,
     /// What: `add_host`, `set_host_status`, `set_host_limits`, `set_host_validation`, `disconnect_host`, `reset_cursor`,
-    /// `ban_domain`, `unban_domain`, `take_down`, `reverse_takedown`, `change_setting`, `disconnect_consumer`.
+    /// `ban_domain`, `unban_domain`, `take_down`, `reverse_takedown`, `change_setting`, `disconnect_consumer`,
+    /// `put_backfill_job`, `pause_backfill_job`, `resume_backfill_job`, `cancel_backfill_job`, `run_backfill_job`,
+    /// `delete_backfill_job`.
     pub action: String,
-    /// On what: a hostname, a domain, a DID, a setting, the address of a consumer.
+    /// On what: a hostname, a domain, a DID, a setting, the address of a consumer, a job.
     pub subject: String,
     /// How, as people read it.
     pub detail: Option<String>,

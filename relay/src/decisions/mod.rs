@@ -4,6 +4,7 @@
 //! here is on the path of an event: there are some tens of statements a second at most.
 
 mod audit;
+mod backfill;
 mod domains;
 mod hosts;
 mod open;
@@ -13,6 +14,7 @@ mod takedowns;
 mod tests;
 
 pub use audit::{Actor, AuditRow};
+pub use backfill::{JobRow, PartRow, PartState, Retry};
 pub use hosts::{DayIsFull, HostRow, HostStatus, OwnLimits};
 pub use open::OpenError;
 pub use settings::Setting;

@@ -22,6 +22,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 
 use crate::account::Accounts;
+use crate::backfill::Jobs;
 use crate::collections::Directory;
 use crate::decisions::Decisions;
 use crate::firehose::Firehose;
@@ -50,6 +51,8 @@ pub struct App {
     pub directory: Directory,
     /// Collections with fewer accounts are not in the public list.
     pub collections_min_accounts: u64,
+    /// What fills it from outside.
+    pub jobs: Jobs,
     /// Identities.
     pub resolver: Arc<Resolver>,
     /// What people have decided.

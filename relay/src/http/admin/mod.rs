@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod backfill;
 mod consumers;
 mod domains;
 mod hosts;
@@ -44,6 +45,7 @@ fn closed() -> Routes {
         request_crawl::routes(),
         domains::routes(),
         consumers::routes(),
+        backfill::routes(),
         audit::routes(),
     ];
     subjects.into_iter().fold(Routes::new(), Routes::merge)
