@@ -13,6 +13,8 @@
 mod backoff;
 mod check;
 mod clock;
+mod crawl;
+mod finding;
 mod jobs;
 mod lane;
 mod life;
@@ -20,22 +22,28 @@ mod moves;
 mod note;
 mod pace;
 mod pairs;
+mod pds;
 mod provider;
 mod runner;
 mod schedule;
 mod spec;
 mod told;
+mod verify;
 mod view;
 mod web;
+mod witness;
 mod work;
 
 pub use check::SpecError;
+pub use crawl::Crawl;
 pub use jobs::{Error, Jobs, Parts};
 pub use note::StorageError;
 pub use pairs::{Refused, Taken, Taking};
 pub use schedule::{Schedule, ScheduleError};
 pub use spec::{Collections, Job, Kind, Progress, Spec, State};
+pub use verify::Verify;
 pub use web::{Refusal, Web};
+pub use witness::Witnesses;
 pub use work::{Later, Part, Planned, Step, Trouble, Work};
 
 use std::sync::Arc;
@@ -63,8 +71,20 @@ pub struct Context {
 }
 
 /// The kind of job that a spec asks for.
-pub fn work(spec: &Spec, _context: &Context) -> Box<dyn Work> {
-    Box::new(Missing(spec.kind))
+pub fn work(spec: &Spec, context: &Context) -> Box<dyn Work> {
+    let witnesses = || Witnesses {
+        web: context.web.clone(),
+        directory: context.directory.clone(),
+        accounts: context.accounts.clone(),
+        hosts: Arc::clone(&context.hosts),
+        resolver: Arc::clone(&context.resolver),
+        allow_insecure: context.allow_insecure,
+    };
+    match spec.kind {
+        Kind::Crawl => Box::new(Crawl::new(witnesses(), spec.hosts.clone())),
+        Kind::Verify => Box::new(Verify::new(witnesses())),
+        kind => Box::new(Missing(kind)),
+    }
 }
 
 /// A kind that takes no steps by itself.
