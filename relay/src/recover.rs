@@ -1,15 +1,19 @@
-//! Brings the derived rows up to the log's end at start (DESIGN.md, "the log is the truth").
+//! Brings the derived rows and the directory of collections up to the log's end at start (DESIGN.md, "the log is the
+//! truth").
 
 use std::collections::HashMap;
 
 use rocksdb::{IteratorMode, WriteBatch};
 
 use crate::account::{self, Account, AccountError, Accounts, Cause};
+use crate::collections::{self, Directory};
 use crate::firehose::ws;
 use crate::host::{self, Progress, ProgressRow};
 use crate::log::{self, Event, Reader};
 use crate::protocol::did::Did;
 use crate::protocol::frame::{self, Frame};
+use crate::protocol::proof;
+use crate::protocol::touched::Touch;
 use crate::store::{Column, Store, StoreError};
 
 /// Bytes of the log read at once.
@@ -39,18 +43,41 @@ pub enum RecoverError {
     /// An account row cannot be read.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// The directory of collections cannot be read or written.
+    #[error(transparent)]
+    Collections(#[from] collections::Error),
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] log::Error),
 }
 
-/// Reads the log from where the derived rows end and brings them up to date.
-pub fn recover(store: &Store, accounts: &Accounts, log: &Reader) -> Result<Recovered, RecoverError> {
+/// What is made again from the log.
+struct Derived<'a> {
+    store: &'a Store,
+    accounts: &'a Accounts,
+    directory: &'a Directory,
+    /// Seq up to which the account rows are right.
+    accounts_at: u64,
+    /// Seq up to which the directory is right. It is written before the rows and survives a kill, so that it is ahead of
+    /// them, but for events that changed nothing of it.
+    directory_at: u64,
+}
+
+/// Reads the log from where the derived rows or the directory end and brings them up to date.
+pub fn recover(
+    store: &Store,
+    accounts: &Accounts,
+    directory: &Directory,
+    log: &Reader,
+) -> Result<Recovered, RecoverError> {
     let applied = store.applied()?;
+    // A new directory was made from the accounts as their rows say.
+    let directory_at = directory.applied()?.unwrap_or(applied.accounts);
+    let derived = Derived { store, accounts, directory, accounts_at: applied.accounts, directory_at };
     let mut recovered = Recovered { accounts: stored_counts(store)?, ..Recovered::default() };
     let floors = floors(store)?;
     let mut passed_since: HashMap<u32, Vec<u64>> = HashMap::new();
-    let mut cursor = log.cursor(applied.accounts.min(applied.hosts));
+    let mut cursor = log.cursor(applied.accounts.min(applied.hosts).min(directory_at));
     let mut events = Vec::new();
     loop {
         events.clear();
@@ -66,8 +93,7 @@ pub fn recover(store: &Store, accounts: &Accounts, log: &Reader) -> Result<Recov
                     passed_since.entry(event.header.host).or_default().push(seq);
                 }
             }
-            let later = events.iter().filter(|event| event.header.seq > applied.accounts);
-            apply(store, accounts, later, &mut recovered)?;
+            derived.apply(events, &mut recovered)?;
         }
     }
     for row in store.iterate(Column::Host, IteratorMode::From(b"p", rocksdb::Direction::Forward)) {
@@ -106,46 +132,72 @@ fn stored_numbers(store: &Store, kind: u8) -> Result<HashMap<u32, u64>, StoreErr
     Ok(numbers)
 }
 
-/// Makes the rows of some events again, in the order of the log.
-fn apply<'a>(
-    store: &Store,
-    accounts: &Accounts,
-    events: impl Iterator<Item = &'a Event>,
-    recovered: &mut Recovered,
-) -> Result<(), RecoverError> {
-    let mut rows = WriteBatch::default();
-    let mut changed: HashMap<Did, Account> = HashMap::new();
-    let mut last = None;
-    for event in events {
-        last = Some(event.header.seq);
-        recovered.replayed += 1;
-        let Some(Ok(frame)) = ws::payload(&event.wire).map(frame::decode) else { continue };
-        let Some(did) = did_of(&frame) else { continue };
-        let before = match changed.get(&did) {
-            Some(account) => Some(*account),
-            None => accounts.get(did.as_str())?,
-        };
-        let cause = Cause::of_upstream_seq(event.header.upstream_seq);
-        let Some(after) = account::after(before, event.header.host, cause, &frame) else { continue };
-        let (was, is) = (before.and_then(|account| account.counted_on()), after.counted_on());
-        if was != is {
-            let counts = &mut recovered.accounts;
-            if let Some(host) = was {
-                counts.entry(host).and_modify(|count| *count = count.saturating_sub(1));
+impl Derived<'_> {
+    /// Makes what some events have changed again, in the order of the log. As when they came, the directory is written
+    /// before the account rows.
+    fn apply(&self, events: &[Event], recovered: &mut Recovered) -> Result<(), RecoverError> {
+        let Some(last) = events.last().map(|event| event.header.seq) else { return Ok(()) };
+        let mut group = self.directory.group();
+        let mut rows = WriteBatch::default();
+        let mut changed: HashMap<Did, Account> = HashMap::new();
+        for event in events {
+            let (of_rows, of_directory) = (event.header.seq > self.accounts_at, event.header.seq > self.directory_at);
+            recovered.replayed += u64::from(of_rows);
+            if !of_rows && !of_directory {
+                continue;
             }
-            if let Some(host) = is {
-                *counts.entry(host).or_default() += 1;
+            let Some(Ok(frame)) = ws::payload(&event.wire).map(frame::decode) else { continue };
+            let Some(did) = did_of(&frame) else { continue };
+            let known = match changed.get(&did) {
+                Some(account) => Some(*account),
+                None => self.accounts.get(did.as_str())?,
+            };
+            let cause = Cause::of_upstream_seq(event.header.upstream_seq);
+            let Some(after) = account::after(known, event.header.host, cause, &frame) else { continue };
+            if of_directory {
+                // A row that is ahead does not say how the account was, only what became of it.
+                let before = known.filter(|_| of_rows);
+                group.event(&did, before.as_ref(), &after, &touches(cause, &frame))?;
+            }
+            if of_rows {
+                count(&mut recovered.accounts, known, &after);
+                self.accounts.put(&mut rows, &did, known.as_ref(), &after);
+                changed.insert(did, after);
             }
         }
-        accounts.put(&mut rows, &did, before.as_ref(), &after);
-        changed.insert(did, after);
+        if last > self.directory_at {
+            group.write(last)?;
+        }
+        if last > self.accounts_at {
+            for (host, count) in &recovered.accounts {
+                self.store.put(&mut rows, Column::Host, &host::accounts_key(*host), &count.to_be_bytes());
+            }
+            self.store.put_applied_accounts(&mut rows, last);
+            self.store.write(&rows)?;
+        }
+        Ok(())
     }
-    let Some(last) = last else { return Ok(()) };
-    for (host, count) in &recovered.accounts {
-        store.put(&mut rows, Column::Host, &host::accounts_key(*host), &count.to_be_bytes());
+}
+
+/// Keeps the numbers of accounts of each host in step with a change.
+fn count(counts: &mut HashMap<u32, u64>, before: Option<Account>, after: &Account) {
+    let (was, is) = (before.and_then(|account| account.counted_on()), after.counted_on());
+    if was == is {
+        return;
     }
-    store.put_applied_accounts(&mut rows, last);
-    Ok(store.write(&rows)?)
+    if let Some(host) = was {
+        counts.entry(host).and_modify(|count| *count = count.saturating_sub(1));
+    }
+    if let Some(host) = is {
+        *counts.entry(host).or_default() += 1;
+    }
+}
+
+fn touches(cause: Cause, frame: &Frame<'_>) -> Vec<Touch> {
+    match (cause, frame) {
+        (Cause::Host(_), Frame::Commit(commit)) => proof::touches_of_commit(commit),
+        _ => Vec::new(),
+    }
 }
 
 fn did_of(frame: &Frame<'_>) -> Option<Did> {
@@ -157,3 +209,6 @@ fn did_of(frame: &Frame<'_>) -> Option<Did> {
     };
     Did::parse(did).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The one writer: gives each verified event its seq, appends it to the log, and then lets everybody see it.
 //!
-//! The order is what makes a crash harmless: log first, then the derived rows that the log can rebuild, then the
-//! consumers, and only then is the event finished for its host.
+//! The order is what makes a crash harmless: log first, then the directory of collections and the derived rows, which
+//! the log can rebuild, then the consumers, and only then is the event finished for its host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,13 +12,14 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::account::Accounts;
+use crate::collections::Directory;
 use crate::config::Durability;
 use crate::firehose::{Firehose, ws};
 use crate::host::Hosts;
 use crate::log::{self, AccountTag, Event, Header, Log, Retention};
 use crate::protocol::frame;
 use crate::store::Store;
-use crate::verify::{Outlet, Source, Verified};
+use crate::verify::{Change, Outlet, Source, Verified};
 use crate::vital::Vital;
 
 /// Events in one group commit: enough that a disk flush of milliseconds is shared by hundreds of events, few enough
@@ -60,6 +61,8 @@ pub struct Sequencer {
     pub store: Store,
     /// Its account rows.
     pub accounts: Accounts,
+    /// Which accounts have which collections.
+    pub directory: Directory,
     /// Its host rows, and who is who.
     pub hosts: Arc<Hosts>,
     /// Where committed events go.
@@ -138,6 +141,7 @@ impl Sequencer {
     /// One group commit.
     fn commit(&mut self, group: Vec<Verified>, buffers: &mut Buffers) {
         let mut rows = WriteBatch::default();
+        let mut changes = Vec::with_capacity(group.len());
         for event in &group {
             if let Err(error) = self.append(event, buffers) {
                 // Verification lets no event through that the log does not take.
@@ -147,6 +151,7 @@ impl Sequencer {
             if let Some(change) = &event.change {
                 self.accounts.put(&mut rows, &event.did, change.before.as_ref(), &change.after);
                 self.hosts.account_changed(&mut rows, change);
+                changes.push((event, change));
             }
         }
         let last = self.log.next_seq() - 1;
@@ -154,7 +159,7 @@ impl Sequencer {
 
         let stats = Arc::clone(&self.stats);
         let events: Vec<Event> = until_written(&stats, "event log", || self.log.commit());
-        until_written(&stats, "derived rows", || self.store.write(&rows));
+        self.write_derived(&changes, &rows, last);
         let bytes: usize = events.iter().map(|event| event.wire.len()).sum();
         self.firehose.publish(events);
 
@@ -168,6 +173,19 @@ impl Sequencer {
                 inbound.host.finish(inbound.seq);
             }
         }
+    }
+
+    /// Writes what events that are in the log, up to this one, have changed. The directory's group ends after the rows:
+    /// whoever writes the directory next goes by them.
+    fn write_derived(&self, changes: &[(&Verified, &Change)], rows: &WriteBatch, last_seq: u64) {
+        let mut directory = self.directory.group();
+        for (event, Change { before, after }) in changes {
+            until_written(&self.stats, "directory of collections", || {
+                directory.event(&event.did, before.as_ref(), after, &event.touches)
+            });
+        }
+        until_written(&self.stats, "directory of collections", || directory.write(last_seq));
+        until_written(&self.stats, "derived rows", || self.store.write(rows));
     }
 
     /// Appends one event in the form in which consumers get it.

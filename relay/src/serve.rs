@@ -102,10 +102,9 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let public = listen(config.listen, "listen").await?;
     let operators = listen(config.admin_listen, "admin-listen").await?;
 
-    let (log, reader, store) = open(&config, &budget)?;
+    let (log, reader, store, directory) = open(&config, &budget)?;
     let accounts = Accounts::new(store.clone());
-    let directory = Directory::open(store.clone())?;
-    let recovered = recover(&store, &accounts, &reader)?;
+    let recovered = recover(&store, &accounts, &directory, &reader)?;
     let log::Recovery { cut_bytes, skipped_seqs } = log.recovery();
     let (seq, replayed) = (reader.last_seq(), recovered.replayed);
     tracing::info!(seq, replayed, cut_bytes, skipped_seqs, "event log is open");
@@ -161,6 +160,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         log,
         store: store.clone(),
         accounts: accounts.clone(),
+        directory: directory.clone(),
         hosts: Arc::clone(&hosts),
         firehose: Arc::clone(&firehose),
         outlet,
@@ -268,9 +268,9 @@ fn memory_limit(config: &Config) -> u64 {
     config.memory_limit.or_else(of_cgroup).or_else(memory::machine_bytes).unwrap_or(memory::LIMIT_BYTES_MIN)
 }
 
-/// The log and the store that belong together. A log that ends before what the store has applied has lost its end, or
+/// The log, and the store with its directory of collections, that belong together. A log that ends before what the store has applied has lost its end, or
 /// all: its seqs then go on above those that were given out.
-fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store), ServeError> {
+fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store, Directory), ServeError> {
     let data_dir = |path: &Path| {
         let in_dir = |source| ServeError::DataDir { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(in_dir)
@@ -280,7 +280,9 @@ fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store), S
     data_dir(&store_dir)?;
     let sizes = Sizes { block_cache: budget.block_cache as usize, memtables: budget.memtables as usize };
     let store = Store::open(&store_dir, sizes)?;
+    let directory = Directory::open(store.clone())?;
     let applied = store.applied()?;
+    let last_seq = applied.accounts.max(applied.hosts).max(directory.applied()?.unwrap_or(0));
     let options = log::Options {
         durability: match config.durability {
             Durability::Sync => log::Durability::Sync,
@@ -290,11 +292,11 @@ fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store), S
             LogCompression::Zstd => log::Compression::Zstd,
             LogCompression::None => log::Compression::None,
         },
-        initial_seq: config.initial_seq.max(applied.accounts.max(applied.hosts) + 1),
+        initial_seq: config.initial_seq.max(last_seq + 1),
         ..log::Options::new(config.data_dir.join("log"))
     };
     let (log, reader) = Log::open(options)?;
-    Ok((log, reader, store))
+    Ok((log, reader, store, directory))
 }
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {

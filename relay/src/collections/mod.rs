@@ -21,6 +21,7 @@ use crate::account::Account;
 use crate::protocol::did::Did;
 use crate::protocol::nsid::Nsid;
 use crate::protocol::tid::Tid;
+pub use crate::protocol::touched::Touch;
 use crate::store::{Column, Store, StoreError};
 
 /// Why an account is not shown.
@@ -69,15 +70,6 @@ pub struct Tally {
     pub hidden: u64,
     /// Pairs that were not taken: the account or the relay has too many collections.
     pub refused: u64,
-}
-
-/// What a commit says of a collection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Touch {
-    /// The collection.
-    pub collection: Nsid,
-    /// Whether the repository has records of it after the commit.
-    pub is_there: bool,
 }
 
 /// The directory cannot be read or written.
@@ -289,11 +281,9 @@ impl Group<'_> {
 
     /// Writes what the events changed: visible at once, and there after a kill. May be tried again.
     pub fn write(&mut self, last_seq: u64) -> Result<(), Error> {
-        if !self.rows.is_empty() {
-            self.directory.store.put(&mut self.rows, Column::Meta, APPLIED, &last_seq.to_be_bytes());
-            self.directory.store.write_ahead(&self.rows)?;
-            self.rows.clear();
-        }
+        self.directory.store.put(&mut self.rows, Column::Meta, APPLIED, &last_seq.to_be_bytes());
+        self.directory.store.write_ahead(&self.rows)?;
+        self.rows.clear();
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ pub mod nsid;
 pub mod proof;
 pub mod syntax;
 pub mod tid;
+pub mod touched;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -133,6 +133,16 @@ impl Tree {
         self.edit(blocks, key, Change::Remove)
     }
 
+    /// Whether keys of the tree begin with `prefix`, as `key` does. Such keys are next to each other, so that the nodes on
+    /// the way to `key` tell, which are those that are needed to insert it.
+    pub fn has_prefix(&mut self, blocks: &dyn Blocks, prefix: &[u8], key: &[u8]) -> Result<bool, MstError> {
+        let Some(link) = self.root.take() else { return Ok(false) };
+        let mut root = link.into_root(blocks)?;
+        let found = root.has_prefix(prefix, key, Within::ALL, blocks);
+        self.root = Some(Link::Loaded(root));
+        found
+    }
+
     /// The CID of the root, for which every node that was changed since the last call is encoded and given to `sink`,
     /// children first.
     pub fn write(&mut self, mut sink: impl FnMut(Cid, &[u8])) -> Cid {

@@ -8,6 +8,7 @@ use super::frame::{Action, CommitFrame, RepoOp, SyncFrame};
 use super::mst::{Blocks, MstError, Tree};
 use super::syntax;
 use super::tid::Tid;
+use super::touched::{Touch, touched};
 
 /// What happens to commits without the fields of sync 1.1, which cannot be inverted (protocol 26).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct CheckedCommit {
     pub signature: CommitSignature,
     /// Whether undoing the operations has led from `data` to `prev_data`, or to the empty tree in a first commit.
     pub inverted: bool,
+    /// What it says of collections.
+    pub touches: Vec<Touch>,
 }
 
 /// A `#sync` that is right in all that it shows.
@@ -185,7 +188,14 @@ pub fn check_commit(frame: &CommitFrame<'_>, legacy: Legacy) -> Result<CheckedCo
         prev_data: frame.prev_data,
         signature: commit.signature,
         inverted,
+        touches: touched(&frame.ops, commit.data, &car),
     })
+}
+
+/// What a `#commit` says of collections: nothing when it is invalid, however lenient one is. Unlike the rest of what is
+/// known when an event passes, this can be told from the message alone, whenever it is read again.
+pub fn touches_of_commit(frame: &CommitFrame<'_>) -> Vec<Touch> {
+    check_commit(frame, Legacy::Accept).map(|checked| checked.touches).unwrap_or_default()
 }
 
 /// Checks a `#sync` as far as it goes by itself (protocol 28).

@@ -1,4 +1,4 @@
-//! A repository in memory that makes the messages of a host, for the tests of this folder.
+//! A repository in memory that makes the messages of a host, for tests.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,6 +21,7 @@ pub const TIME: &str = "2026-07-24T08:18:36.123Z";
 
 /// A repository with all of its history.
 pub struct Repo {
+    did: &'static str,
     secret: SecretKey,
     blocks: HashMap<Cid, Vec<u8>>,
     records: BTreeMap<String, Cid>,
@@ -32,8 +33,12 @@ pub type Change<'c> = (&'c str, Option<&'c [u8]>);
 
 impl Repo {
     pub fn new() -> Repo {
+        Repo::of(DID)
+    }
+
+    pub fn of(did: &'static str) -> Repo {
         let secret = SecretKey::from_secret_bytes([7; 32]).unwrap();
-        Repo { secret, blocks: HashMap::new(), records: BTreeMap::new(), head: None }
+        Repo { did, secret, blocks: HashMap::new(), records: BTreeMap::new(), head: None }
     }
 
     pub fn key(&self) -> PublicKey {
@@ -54,7 +59,7 @@ impl Repo {
         });
         self.blocks.extend(car_blocks.clone());
         let rev = Tid::from_parts(self.head.map_or(1_700_000_000_000_000, |(rev, _)| rev.timestamp_us() + 1), 0);
-        let commit = commit_object(DID, rev, &data, &self.secret);
+        let commit = commit_object(self.did, rev, &data, &self.secret);
 
         let recorder = Recorder::new(&self.blocks);
         invert(&mut Tree::at(data), &recorder, &ops).unwrap();
@@ -69,7 +74,7 @@ impl Repo {
         let (rev_text, since) = (rev.to_string(), self.head.map(|(rev, _)| rev.to_string()));
         let frame = CommitFrame {
             seq: 1,
-            did: DID,
+            did: self.did,
             time: TIME,
             rev: &rev_text,
             since: since.as_deref(),

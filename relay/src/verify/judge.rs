@@ -16,6 +16,7 @@ use crate::protocol::did::Did;
 use crate::protocol::frame::{self, AccountFrame, CommitFrame, FRAME_BYTES_MAX, Frame, IdentityFrame, SyncFrame};
 use crate::protocol::proof::{self, Legacy};
 use crate::protocol::tid::Tid;
+use crate::protocol::touched::Touch;
 
 /// How far a rev may lie ahead of our clock (protocol 20).
 const REV_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
@@ -30,6 +31,7 @@ pub(super) struct Ruling {
     /// The frame to send instead of the host's.
     pub(super) rewritten: Option<Box<[u8]>>,
     pub(super) change: Option<Change>,
+    pub(super) touches: Vec<Touch>,
 }
 
 /// A decision, as the `#account` that states it.
@@ -164,9 +166,12 @@ impl Judge {
         self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
         check_active(origin, before)?;
-        let repo = match self.proven_commit(origin, &identity, before, frame) {
-            Ok(repo) => repo,
-            Err(Stop::Drop(reason)) => self.observed(origin, reason, account::repo_of_commit(frame))?,
+        let (repo, touches) = match self.proven_commit(origin, &identity, before, frame) {
+            Ok(proven) => proven,
+            Err(Stop::Drop(reason)) => {
+                let repo = self.observed(origin, reason, account::repo_of_commit(frame))?;
+                (repo, proof::touches_of_commit(frame))
+            }
             Err(stop) => return Err(stop),
         };
         check_rev(repo.rev, before)?;
@@ -179,7 +184,7 @@ impl Judge {
         if breaks {
             self.stats.discontinuous();
         }
-        Ok(Ruling::of(Kind::Commit, &frame.seq_span, Change { before, after }))
+        Ok(Ruling { touches, ..Ruling::of(Kind::Commit, &frame.seq_span, Some(Change { before, after })) })
     }
 
     /// The checks of a commit that a policy may wave through.
@@ -189,14 +194,14 @@ impl Judge {
         identity: &Identity,
         before: Option<Account>,
         frame: &CommitFrame<'_>,
-    ) -> Result<Repo, Stop> {
+    ) -> Result<(Repo, Vec<Touch>), Stop> {
         let is_lenient = origin.host.validation() == Validation::Lenient;
         let legacy = if is_lenient { Legacy::Accept } else { Legacy::Reject };
         let checked = proof::check_commit(frame, legacy).map_err(Reason::Invalid)?;
         // Before the signature: a stale commit is not worth its cost.
         check_rev(checked.rev, before)?;
         check_signature(origin, identity, |key| checked.signature.verify(key).is_ok())?;
-        Ok(Repo { rev: checked.rev, commit: checked.commit, data: Some(checked.data) })
+        Ok((Repo { rev: checked.rev, commit: checked.commit, data: Some(checked.data) }, checked.touches))
     }
 
     fn sync(&mut self, origin: &Origin<'_>, frame: &SyncFrame<'_>) -> Result<Ruling, Stop> {
@@ -217,7 +222,7 @@ impl Judge {
         }
         let after = Account { repo: Some(repo), ..account_on(origin, before) };
         take_place(origin, before, &after)?;
-        Ok(Ruling::of(Kind::Sync, &frame.seq_span, Change { before, after }))
+        Ok(Ruling::of(Kind::Sync, &frame.seq_span, Some(Change { before, after })))
     }
 
     /// An identity event may come from any host; its handle stays only if the identity, fetched anew, agrees and names
@@ -232,13 +237,12 @@ impl Judge {
                 if is_on(&identity, origin.host) && identity.handle.as_deref() == frame.handle);
         let did = origin.did.as_str();
         if confirmed && frame.did == did {
-            let seq_span = frame.seq_span.clone();
-            return Ok(Ruling { kind: Kind::Identity, seq_span, rewritten: None, change: None });
+            return Ok(Ruling::of(Kind::Identity, &frame.seq_span, None));
         }
         let handle = frame.handle.filter(|_| confirmed);
         let mut rewritten = Vec::new();
         let seq_span = frame::encode_identity(&IdentityFrame { did, handle, ..frame.clone() }, &mut rewritten);
-        Ok(Ruling { kind: Kind::Identity, seq_span, rewritten: Some(rewritten.into()), change: None })
+        Ok(Ruling { rewritten: Some(rewritten.into()), ..Ruling::of(Kind::Identity, &seq_span, None) })
     }
 
     /// How to look at an identity that is said to have changed. A host that is not the account's can say so of any, and
@@ -270,7 +274,7 @@ impl Judge {
         let status = Status::of_event(frame.active, frame.status);
         let after = Account { status, ..account_on(origin, before) };
         take_place(origin, before, &after)?;
-        Ok(Ruling::of(Kind::Account, &frame.seq_span, Change { before, after }))
+        Ok(Ruling::of(Kind::Account, &frame.seq_span, Some(Change { before, after })))
     }
 
     /// Lets an invalid event pass where the policy says so.
@@ -327,8 +331,8 @@ impl Judge {
 }
 
 impl Ruling {
-    fn of(kind: Kind, seq_span: &Range<usize>, change: Change) -> Ruling {
-        Ruling { kind, seq_span: seq_span.clone(), rewritten: None, change: Some(change) }
+    fn of(kind: Kind, seq_span: &Range<usize>, change: Option<Change>) -> Ruling {
+        Ruling { kind, seq_span: seq_span.clone(), rewritten: None, change, touches: Vec::new() }
     }
 }
 

@@ -28,6 +28,7 @@ use crate::host::{Host, RepoStatuses};
 use crate::identity::{Freshness, Resolver};
 use crate::log::Kind;
 use crate::protocol::did::Did;
+use crate::protocol::touched::Touch;
 
 /// Events that may wait in front of one shard, and in front of the sequencer; their bytes are bounded by
 /// [`Limits::ingest_bytes`].
@@ -64,6 +65,8 @@ pub struct Verified {
     pub seq_span: Range<usize>,
     /// What it changes of its account; nothing for an `#identity`.
     pub change: Option<Change>,
+    /// What it says of collections; nothing unless it is a `#commit`.
+    pub touches: Vec<Touch>,
     /// The shard that verified it.
     pub shard: usize,
 }

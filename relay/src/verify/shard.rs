@@ -141,7 +141,7 @@ impl Shard {
         tracing::debug!(did = did.as_str(), ?cause, "account decided");
         let source = Source::Relay { frame, host: change.after.host, cause };
         let (kind, did, shard) = (Kind::Account, did.clone(), self.index);
-        let verified = Verified { source, kind, did, seq_span, change: Some(change), shard };
+        let verified = Verified { source, kind, did, seq_span, change: Some(change), touches: Vec::new(), shard };
         let _ = self.out.blocking_send(verified);
         cause == Cause::Free
     }
@@ -151,9 +151,9 @@ impl Shard {
             inbound.frame = frame;
         }
         self.sent += 1;
-        let Ruling { kind, seq_span, change, .. } = ruling;
+        let Ruling { kind, seq_span, change, touches, .. } = ruling;
         let source = Source::Host(inbound);
-        let verified = Verified { source, kind, did, seq_span, change, shard: self.index };
+        let verified = Verified { source, kind, did, seq_span, change, touches, shard: self.index };
         // The sequencer ends after the shards, so it takes everything.
         let _ = self.out.blocking_send(verified);
     }

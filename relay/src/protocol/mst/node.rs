@@ -194,6 +194,27 @@ impl Node {
         Ok(value)
     }
 
+    /// Whether keys at or below this node begin with `prefix`, as `key` does.
+    pub fn has_prefix(
+        &mut self,
+        prefix: &[u8],
+        key: &[u8],
+        within: Within<'_>,
+        blocks: &dyn Blocks,
+    ) -> Result<bool, MstError> {
+        let Err(gap) = self.find(key) else { return Ok(true) };
+        let neighbours = &self.entries[gap.saturating_sub(1)..self.entries.len().min(gap + 1)];
+        if neighbours.iter().any(|entry| entry.key.starts_with(prefix)) {
+            return Ok(true);
+        }
+        let Some(link) = self.gap(gap).take() else { return Ok(false) };
+        let within = self.within(gap, within);
+        let mut child = link.into_node(self.layer.saturating_sub(1), within, blocks)?;
+        let found = child.has_prefix(prefix, key, within, blocks);
+        *self.gap(gap) = Some(Link::Loaded(child));
+        found
+    }
+
     /// Place of the entry with this key, or the gap in which the key would be.
     fn find(&self, key: &[u8]) -> Result<usize, usize> {
         self.entries.binary_search_by(|entry| (*entry.key).cmp(key))
