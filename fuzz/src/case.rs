@@ -13,16 +13,20 @@ pub type Nodes = HashMap<Cid, Vec<u8>>;
 /// Records by path.
 pub type Records = BTreeMap<&'static str, Cid>;
 
-/// Paths in order. Each further layer has half as many, rather than a quarter, so that small trees are deep.
+/// Paths, in order within each of their collections. Each further layer has half as many, rather than a quarter, so that
+/// small trees are deep.
 static PATHS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let path = |place: usize| {
         let wanted = ((place * 37 + 11) % PATHS_COUNT).trailing_zeros().min(LAYER_MAX) as u8;
-        let mut tries = (0..).map(|number| format!("com.example.record/{place:03}-{number}"));
+        let collection = COLLECTIONS[place * COLLECTIONS.len() / PATHS_COUNT];
+        let mut tries = (0..).map(|number| format!("{collection}/{place:03}-{number}"));
         tries.find(|path| layer(path.as_bytes()) == wanted).expect("one of endlessly many")
     };
     (0..PATHS_COUNT).map(path).collect()
 });
 
+/// Collections, of which one's name is the begin of others'.
+const COLLECTIONS: [&str; 4] = ["com.example.record", "com.example.record.a", "com.example.records", "com.example.z"];
 /// The begin of a node without entries.
 const NO_ENTRIES: &[u8] = b"\xa2\x61e\x80";
 const PATHS_COUNT: usize = 128;
@@ -53,6 +57,8 @@ pub struct Case {
     /// Nodes that are not given, and hold nothing but a subtree. No tree has one for its root; in a tree that comes to
     /// have, it stays there unseen.
     pub hollow: Vec<Cid>,
+    /// The records after it.
+    pub records: Records,
 }
 
 /// Bytes one after the other, zeros behind the end.
@@ -109,11 +115,16 @@ impl Case {
             let place = usize::from(bytes.next()) % cids.len().max(1);
             cids.get(place).map(|cid| given.remove(cid));
         }
-        let undone = undo(after, &ops).map(|records| build(&records).0);
+        let undone = undo(after.clone(), &ops).map(|records| build(&records).0);
         let is_enough = given.len() == nodes.len() || (lies == 0 && choice & 2 == 0);
         let is_hollow = |(cid, node): &(&Cid, &Vec<u8>)| node.starts_with(NO_ENTRIES) && !given.contains_key(*cid);
         let hollow = nodes.iter().filter(is_hollow).map(|(cid, _)| *cid).collect();
-        Case { data, given, ops, is_enough, undone, hollow }
+        Case { data, given, ops, is_enough, undone, hollow, records: after }
+    }
+
+    /// Whether there are records of a collection after it.
+    pub fn has(&self, collection: &str) -> bool {
+        self.records.keys().filter_map(|path| path.split_once('/')).any(|(name, _)| name == collection)
     }
 }
 

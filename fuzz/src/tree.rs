@@ -1,8 +1,10 @@
 //! The Merkle search tree and the undoing of operations in it.
 
 use relay::protocol::cid::Cid;
+use relay::protocol::frame::Action;
 use relay::protocol::mst::{Blocks, Tree};
 use relay::protocol::proof::{Invalid, invert};
+use relay::protocol::touched::touched;
 
 use crate::case::{Case, Nodes, PATH_ON_LAYER};
 use crate::oracle;
@@ -31,10 +33,13 @@ pub fn mst_node(data: &[u8]) {
     let value = Cid::of(data);
     for path in PATH_ON_LAYER.iter() {
         let key = path.as_bytes();
+        let has_key = Tree::at(Cid::default()).has_prefix(&blocks, key, key);
         let mut tree = Tree::at(Cid::default());
         if tree.insert(&blocks, key, value).is_ok() {
             tree.write(|_, _| ());
+            assert!(has_key.is_ok(), "the nodes that its insertion needs are enough: {has_key:?}");
             assert_eq!(tree.get(&blocks, key), Ok(value));
+            assert_eq!(tree.has_prefix(&blocks, key, key), Ok(true));
             if tree.remove(&blocks, key).is_ok() {
                 tree.write(|_, _| ());
             }
@@ -43,14 +48,40 @@ pub fn mst_node(data: &[u8]) {
 }
 
 /// Undoing operations, told truly or not, in a tree of which all or parts are at hand. What comes out is what it must be
-/// by the plain list of records; a proof that is whole is taken, and nothing false is, whatever is missing.
+/// by the plain list of records; a proof that is whole is taken, and nothing false is, whatever is missing. The same goes
+/// for what is told of collections.
 pub fn inversion(data: &[u8]) {
     let case = Case::read(data);
     let undone = undo(&case, &case.given);
+    check_touches(&case, undone.is_ok());
     match undone {
         Ok(root) if case.hollow.contains(&root) => {}
         Ok(root) => assert_eq!(Some(root), case.undone, "not what the operations lead to: {case:#?}"),
         Err(error) => assert!(case.undone.is_none() || !case.is_enough, "refused what is true, {error}: {case:#?}"),
+    }
+}
+
+/// What is proved tells of each collection that an operation is in. That one is gone, or that only removals show it to be
+/// there, needs no proof but the nodes.
+fn check_touches(case: &Case, is_proved: bool) {
+    let touches = touched(&case.ops, case.data, &case.given);
+    let has_write = |collection: &str| {
+        let mut writes = case.ops.iter().filter(|op| op.action != Action::Delete);
+        writes.any(|op| op.path.split_once('/').is_some_and(|(name, _)| name == collection))
+    };
+    for touch in &touches {
+        let collection = touch.collection.as_str();
+        if is_proved || !has_write(collection) {
+            assert_eq!(touch.is_there, case.has(collection), "{collection}: {case:#?}");
+        }
+    }
+    let mut told: Vec<&str> = touches.iter().map(|touch| touch.collection.as_str()).collect();
+    told.sort_unstable();
+    let mut asked: Vec<&str> = case.ops.iter().filter_map(|op| op.path.split_once('/')).map(|(name, _)| name).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    if is_proved {
+        assert_eq!(told, asked, "{case:#?}");
     }
 }
 
