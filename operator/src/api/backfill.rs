@@ -2,7 +2,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::patterns::{ANY_HOST, NSID, SCHEDULE, URL};
+use super::patterns::{HOST, LIST, NSID, SCHEDULE, SERVICE};
 
 /// Whether a list of collections can name any, as CEL; `self` is the section `backfill`.
 const NAMES_ANY: &str = "(self.collections.all || self.collections.seen || self.collections.ofSources \
@@ -63,9 +63,9 @@ pub const COLLECTIONS_NEED_SOURCES: &str =
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct BackfillSource {
-    /// Where it is, such as `https://bsky.network`.
+    /// Where it is, without a path, such as `https://bsky.network`.
     #[schemars(length(max = 1024))]
-    #[x_kube(validation = URL.rule())]
+    #[x_kube(validation = SERVICE.rule())]
     pub url: String,
 
     /// How often it is asked at most. By default the relay's own rate; a service that asks for less gets less.
@@ -87,7 +87,7 @@ pub struct BackfillCollections {
     /// URLs of lists, as plain text or Markdown, such as `https://lexicon.garden/llms.txt`.
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(max = 1024)))]
-    #[x_kube(validation = URL.each_rule())]
+    #[x_kube(validation = LIST.each_rule())]
     pub lists: Vec<String>,
 
     /// Those that the relay has seen on its own firehose.
@@ -122,7 +122,7 @@ pub struct CrawlSpec {
     /// Which, as NAME or NAME:PORT; by default all that the relay knows.
     #[serde(default)]
     #[schemars(length(max = 1000), inner(length(max = 270)))]
-    #[x_kube(validation = ANY_HOST.each_rule())]
+    #[x_kube(validation = HOST.each_rule())]
     pub hosts: Vec<String>,
 
     /// How often one provider is asked at most. By default the relay's own rate.
@@ -211,9 +211,12 @@ pub struct BackfillJobStatus {
     /// The last thing that went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// How many times it has begun from the start.
-    #[serde(default)]
-    pub runs: i64,
+    /// When its present run began, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// When that run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
     /// How many times it went on after a restart of the relay.
     #[serde(default)]
     pub resumes: i64,

@@ -35,7 +35,7 @@ pub(super) enum Trouble {
     #[error("spec.paused is true: the relay's jobs are not brought to what spec.backfill declares.")]
     Paused,
     /// Somebody else has a job of that name.
-    #[error("The relay has a job {0} that somebody else has started; remove it with `relay backfill remove {0}`.")]
+    #[error("The relay has a job {0} that somebody else has started; `relay backfill delete {0}` removes it.")]
     NameTaken(String),
     /// The relay did not take a change.
     #[error("The job {job} cannot be brought to what is declared: {source}")]
@@ -87,11 +87,12 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, world: &World, 
             trouble = trouble.or(Some(Trouble::Paused));
             break;
         };
-        let (job, done) = match change {
-            Change::Put(wanted) => (&*wanted.name, put(context, door, wanted, &mut found).await),
-            Change::Delete(name) => (name, context.admin.delete_job(door, name).await),
+        let (verb, job, done) = match change {
+            Change::Put(wanted) => ("put", &*wanted.name, put(context, door, wanted, &mut found).await),
+            Change::Delete(name) => ("delete", name, context.admin.delete_job(door, name).await),
         };
-        tracing::info!(namespace = relay.namespace, relay = relay.name, job, ?done, "backfill job");
+        context.metrics.asked(verb, done.is_ok());
+        tracing::info!(namespace = relay.namespace, relay = relay.name, verb, job, ?done, "backfill job asked for");
         if let Err(source) = done {
             let goes_on = matches!(source, AskError::Refused(_));
             trouble = trouble.or(Some(Trouble::Ask { job: job.to_owned(), source }));

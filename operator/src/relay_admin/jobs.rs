@@ -87,14 +87,15 @@ pub struct Job {
     pub reason: Option<String>,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
-    /// How many times it has begun from the start.
-    #[serde(default)]
-    pub run: u64,
     /// How many times a start of the relay found it unfinished, and it went on.
     #[serde(default)]
     pub resumes: u64,
     /// Where it went on, the last time: source, collection and cursor.
     pub resumed_from: Option<String>,
+    /// When this run began (RFC 3339).
+    pub started_at: Option<String>,
+    /// When this run ended (RFC 3339).
+    pub finished_at: Option<String>,
     /// How far it is.
     #[serde(default)]
     pub progress: Progress,

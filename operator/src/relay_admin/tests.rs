@@ -29,9 +29,10 @@ fn recorded_job() -> Job {
         state: State::Waiting,
         reason: Some("relay.example.com asks for a pause".into()),
         last_error: Some("relay.example.com answers 429".into()),
-        run: 1,
         resumes: 2,
         resumed_from: Some("relay.example.com app.bsky.feed.post after did:plc:7iza6de2dwap2sbkpav7c6c6".into()),
+        started_at: Some("2026-11-24T09:00:01Z".into()),
+        finished_at: None,
         progress: Progress {
             parts: 4,
             parts_done: 1,

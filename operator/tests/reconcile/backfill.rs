@@ -155,7 +155,7 @@ async fn a_restart_of_the_pod_is_told_once_with_the_cursor() {
     story.reconcile().await.unwrap();
     relay.change("import-a-example", |job| {
         job["state"] = json!("running");
-        job["run"] = json!(1);
+        job["startedAt"] = json!("2026-11-24T09:00:01Z");
     });
     story.reconcile().await.unwrap();
     assert_eq!(story.backfill_events(), ["BackfillStarted: The job import-a-example has begun."]);

@@ -87,7 +87,7 @@ impl Inner {
             }
             ("PUT", None) => {
                 let job = json!({
-                    "name": name, "spec": body, "state": "queued", "run": 0, "resumes": 0,
+                    "name": name, "spec": body, "state": "queued", "run": 1, "resumes": 0,
                     "createdAt": "2026-11-24T09:00:00Z", "progress": {"parts": 0, "partsDone": 0, "seen": 0},
                 });
                 jobs.push(job.clone());

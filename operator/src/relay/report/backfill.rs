@@ -44,7 +44,7 @@ pub(super) fn finding(before: &[Condition], jobs: &Jobs) -> Finding {
         return found(Verdict::Bad, "Failed", &format!("The job {} cannot go on{}", job.name, because(job)));
     }
     if let Some(job) = first(&[State::Cancelled]) {
-        let message = format!("The job {0} was cancelled; `relay backfill start {0}` begins it again.", job.name);
+        let message = format!("The job {0} was cancelled; `relay backfill run {0}` starts it again.", job.name);
         return found(Verdict::Waiting, "Cancelled", &message);
     }
     if let Some(job) = first(&[State::Paused]) {
@@ -58,7 +58,7 @@ pub(super) fn finding(before: &[Condition], jobs: &Jobs) -> Finding {
         return found(Verdict::Waiting, "Waiting", &format!("The job {} waits{}", job.name, because(job)));
     }
     if let Some((declared, _)) = fills().find(|(_, job)| job.as_ref().is_none_or(|job| job.state != State::Done)) {
-        return found(Verdict::Waiting, "Waiting", &format!("The job {} has not begun yet.", declared.name));
+        return found(Verdict::Waiting, "Waiting", &format!("The job {} waits for its turn.", declared.name));
     }
     let mut message = String::from("Every declared import and crawl is done.");
     for job in fills().filter_map(|(_, job)| job.as_ref()).filter(|job| job.reason.is_some()) {
@@ -114,7 +114,8 @@ fn job_status(declared: &Declared, job: Option<&Job>) -> BackfillJobStatus {
         reason: job.reason.as_deref().map(quote),
         progress: (progress.parts > 0).then(|| format!("{}/{}", progress.parts_done, progress.parts)),
         last_error: job.last_error.as_deref().map(quote),
-        runs: signed(job.run),
+        started_at: job.started_at.clone(),
+        finished_at: job.finished_at.clone(),
         resumes: signed(job.resumes),
     }
 }
@@ -149,26 +150,25 @@ fn news(before: Option<&BackfillJobStatus>, job: &Job) -> Vec<Event> {
         action: "Backfill".into(),
         secondary: None,
     };
-    let is_other_run = before.is_none_or(|old| old.runs < signed(job.run));
-    let turned = |state: State| job.state == state && (is_other_run || before.is_none_or(|b| b.state != state.name()));
-    let had_not_begun = before.is_none_or(|old| matches!(&*old.state, "missing" | "queued"));
-    let has_begun = matches!(job.state, State::Running | State::Waiting | State::Done | State::Failed);
+    let known = before.cloned().unwrap_or_default();
+    let ended =
+        |state: State| job.state == state && (known.state != state.name() || known.finished_at != job.finished_at);
 
     let mut news = Vec::new();
-    if has_begun && (had_not_begun || is_other_run) {
+    if job.started_at.is_some() && known.started_at != job.started_at {
         news.push(event("BackfillStarted", EventType::Normal, format!("The job {name} has begun.")));
     }
-    if before.map_or(0, |old| old.resumes) < signed(job.resumes) {
+    if known.resumes < signed(job.resumes) {
         let from = job.resumed_from.as_deref().unwrap_or("its beginning");
         let note = format!("After a restart of the relay the job {name} goes on from {from}");
         news.push(event("BackfillResumed", EventType::Normal, note));
     }
-    if turned(State::Done) {
+    if ended(State::Done) {
         let (seen, added) = (job.progress.seen, job.progress.added);
         let note = format!("The job {name} is done: sources named {seen} DIDs, {added} pairs were new.");
         news.push(event("BackfillCompleted", EventType::Normal, note));
     }
-    if turned(State::Failed) {
+    if ended(State::Failed) {
         let reason = job.reason.as_deref().unwrap_or("it does not say why");
         news.push(event("BackfillFailed", EventType::Warning, format!("The job {name} cannot go on: {reason}")));
     }

@@ -1,6 +1,7 @@
 //! The figures of a status: what the relay's document says of itself.
 
 use super::backfill;
+use super::conditions::BACKFILL_COMPLETE;
 use crate::api::{HostsStatus, MemoryStatus, RelayStatus};
 use crate::relay::byte_size::ByteSize;
 use crate::relay_admin::Document;
@@ -33,9 +34,14 @@ pub(super) fn present(status: &RelayStatus) -> bool {
     status.seq.is_some()
 }
 
-/// `status` without its figures.
+/// `status` without its figures, and without the message that quotes what a job says.
 pub(super) fn without(status: &RelayStatus) -> RelayStatus {
+    let mut conditions = status.conditions.clone();
+    for condition in conditions.iter_mut().filter(|condition| condition.type_ == BACKFILL_COMPLETE) {
+        condition.message.clear();
+    }
     RelayStatus {
+        conditions,
         seq: None,
         hosts: None,
         events_per_second: None,
@@ -59,6 +65,7 @@ pub(super) fn differ(before: &RelayStatus, after: &RelayStatus) -> bool {
         || before.hosts != after.hosts
         || before.consumers != after.consumers
         || before.backfill != after.backfill
+        || before.conditions != after.conditions
         || limit(before) != limit(after)
         || apart(working_set(before), working_set(after))
         || apart(rate(before), rate(after))

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::{Invalid, check};
-use crate::api::patterns::{ANY_HOST, NSID, SCHEDULE, URL};
+use crate::api::patterns::{HOST, LIST, NSID, SCHEDULE, SERVICE};
 use crate::api::{BackfillSpec, COLLECTIONS_NEED_SOURCES, SOURCES_NEED_COLLECTIONS};
 
 /// Requests per second that make sense.
@@ -15,7 +15,7 @@ pub(super) fn backfill(spec: &BackfillSpec) -> Result<BackfillSpec, Invalid> {
     let BackfillSpec { sources, collections, crawl, verify, schedule, concurrency } = spec;
     let mut urls = BTreeSet::new();
     for source in sources {
-        check("spec.backfill.sources.url", &source.url, URL)?;
+        check("spec.backfill.sources.url", &source.url, SERVICE)?;
         rate("spec.backfill.sources.requestsPerSecond", source.requests_per_second)?;
         if !urls.insert(&source.url) {
             return Err(Invalid::Spec(format!("spec.backfill.sources names {} twice", source.url)));
@@ -25,7 +25,7 @@ pub(super) fn backfill(spec: &BackfillSpec) -> Result<BackfillSpec, Invalid> {
         check("spec.backfill.collections.names", name, NSID)?;
     }
     for list in &collections.lists {
-        check("spec.backfill.collections.lists", list, URL)?;
+        check("spec.backfill.collections.lists", list, LIST)?;
     }
     match (sources.is_empty(), collections.is_empty()) {
         (false, true) => return Err(Invalid::Spec(SOURCES_NEED_COLLECTIONS.into())),
@@ -33,7 +33,7 @@ pub(super) fn backfill(spec: &BackfillSpec) -> Result<BackfillSpec, Invalid> {
         _ => {}
     }
     for host in &crawl.hosts {
-        check("spec.backfill.crawl.hosts", host, ANY_HOST)?;
+        check("spec.backfill.crawl.hosts", host, HOST)?;
     }
     rate("spec.backfill.crawl.requestsPerSecond", crawl.requests_per_second)?;
     check("spec.backfill.verify.schedule", &verify.schedule, SCHEDULE)?;

@@ -24,7 +24,7 @@ fn import(job: Value) -> Jobs {
 }
 
 fn in_state(state: &str) -> Value {
-    json!({"state": state, "run": 1})
+    json!({"state": state, "startedAt": (state != "queued").then_some("2026-11-24T09:00:00Z")})
 }
 
 /// `STATUS REASON MESSAGE` of the condition.
@@ -39,14 +39,14 @@ fn the_condition_says_what_the_backfill_waits_for() {
     #[rustfmt::skip]
     let table = [
         (Jobs::default(), "True NotDeclared spec.backfill declares no import and no crawl."),
-        (import(json!(null)), "False Waiting The job import-a has not begun yet."),
-        (import(in_state("queued")), "False Waiting The job import-a has not begun yet."),
+        (import(json!(null)), "False Waiting The job import-a waits for its turn."),
+        (import(in_state("queued")), "False Waiting The job import-a waits for its turn."),
         (import(in_state("running")), "False Running Jobs are at work; status.backfill says how far they are."),
         (import(why("waiting")), "False Waiting The job import-a waits: a.example asks for a pause"),
         (import(in_state("paused")), "False Paused The job import-a was paused; it goes on with `relay backfill resume import-a`."),
-        (import(in_state("cancelled")), "False Cancelled The job import-a was cancelled; `relay backfill start import-a` begins it again."),
+        (import(in_state("cancelled")), "False Cancelled The job import-a was cancelled; `relay backfill run import-a` starts it again."),
         (import(why("failed")), "False Failed The job import-a cannot go on: a.example asks for a pause"),
-        (import(in_state("resting")), "False Waiting The job import-a has not begun yet."),
+        (import(in_state("resting")), "False Waiting The job import-a waits for its turn."),
         (import(in_state("done")), "True Done Every declared import and crawl is done."),
         (import(json!({"state": "done", "reason": "2 of 40 parts failed"})), "True Done Every declared import and crawl is done. import-a: 2 of 40 parts failed"),
     ];
@@ -105,7 +105,7 @@ fn what_is_done_stays_done_while_the_relay_is_away_and_other_troubles_are_told()
 #[test]
 fn figures_are_summed_over_the_jobs_that_fill() {
     let progress = |done: u64, eta: Value| json!({"parts": 40, "partsDone": done, "seen": 1000, "added": 10, "perSecond": 2.04, "etaSeconds": eta});
-    let job = |state: &str, done, eta| json!({"state": state, "run": 1, "resumes": 2, "progress": progress(done, eta)});
+    let job = |state: &str, done, eta| json!({"state": state, "resumes": 2, "progress": progress(done, eta)});
     let jobs = Jobs {
         declared: vec![
             declared("import-a", "import", job("done", 40, json!(null))),
@@ -152,7 +152,7 @@ fn told(before: Value, now: Value) -> Vec<String> {
 fn what_happens_to_a_job_is_told_once() {
     let resumed = |resumes: u64, state: &str| {
         json!({
-            "state": state, "run": 1, "resumes": resumes,
+            "state": state, "startedAt": "2026-11-24T09:00:00Z", "resumes": resumes,
             "resumedFrom": "a.example app.bsky.feed.post after did:plc:7iza6de2dwap2sbkpav7c6c6",
         })
     };
@@ -163,7 +163,7 @@ fn what_happens_to_a_job_is_told_once() {
     let went_on = "BackfillResumed: After a restart of the relay the job import-a goes on from \
         a.example app.bsky.feed.post after did:plc:7iza6de2dwap2sbkpav7c6c6";
     let failed = "BackfillFailed: The job import-a cannot go on: it does not say why";
-    let again = |state: &str| json!({"state": state, "run": 2});
+    let again = |state: &str| json!({"state": state, "startedAt": "2026-12-01T09:00:00Z", "finishedAt": "2026-12-01T10:00:00Z"});
     #[rustfmt::skip]
     let table = [
         ("new", json!(null), in_state("queued"), vec![]),
@@ -171,6 +171,8 @@ fn what_happens_to_a_job_is_told_once() {
         ("begins and waits", json!(null), in_state("waiting"), vec![started]),
         ("goes on", in_state("waiting"), in_state("running"), vec![]),
         ("resumed", in_state("running"), resumed(1, "running"), vec![went_on]),
+        ("found at work by a start", in_state("running"), json!({"state": "queued", "startedAt": "2026-11-24T09:00:00Z"}), vec![]),
+        ("paused by a person, and let go on", in_state("paused"), in_state("running"), vec![]),
         ("resumed, told already", resumed(1, "running"), resumed(1, "waiting"), vec![]),
         ("resumed again", resumed(1, "running"), resumed(2, "running"), vec![went_on]),
         ("done", in_state("running"), in_state("done"), vec![completed]),
