@@ -7,12 +7,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use common::directory::{Asked, Directory, did};
 use common::{Cluster, condition_of, relay_resource, until};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
@@ -58,8 +60,7 @@ async fn what_is_as_it_should_be_is_not_written_again() -> Result<()> {
     assert!(before.len() >= 6, "the children of a relay: {before:?}");
     // Touching the Relay makes the operator reconcile now; its own interval makes it reconcile again meanwhile.
     let touch = json!({ "metadata": { "annotations": { "e2e/touched": format!("{:?}", std::time::Instant::now()) } } });
-    let patch = kube::api::Patch::Merge(&touch);
-    cluster.relays().patch(&cluster.name, &kube::api::PatchParams::default(), &patch).await?;
+    cluster.relays().patch(&cluster.name, &PatchParams::default(), &Patch::Merge(&touch)).await?;
     tokio::time::sleep(Duration::from_secs(40)).await;
     let after = children(&cluster.client, &cluster.namespace, &cluster.name).await?;
     // The controllers of Kubernetes may write a StatefulSet's status; the operator must not have written anything else.
@@ -95,6 +96,29 @@ async fn the_schema_refuses_what_makes_no_sense() -> Result<()> {
             "a request above the limit",
             json!({
                 "hostname": "relay.example.com", "memory": { "request": "2Gi", "limit": "1Gi" },
+            }),
+        ),
+        (
+            "sources without collections",
+            json!({
+                "hostname": "relay.example.com", "backfill": { "sources": [{ "url": "https://bsky.network" }] },
+            }),
+        ),
+        (
+            "a source twice",
+            json!({
+                "hostname": "relay.example.com", "backfill": {
+                    "sources": [{ "url": "https://bsky.network" }, { "url": "https://bsky.network" }],
+                    "collections": { "all": true },
+                },
+            }),
+        ),
+        (
+            "a collection that is none",
+            json!({
+                "hostname": "relay.example.com", "backfill": {
+                    "sources": [{ "url": "https://bsky.network" }], "collections": { "names": ["app.bsky"] },
+                },
             }),
         ),
         ("a duration that is none", json!({ "hostname": "relay.example.com", "firehose": { "replayWindow": "soon" } })),
@@ -133,4 +157,140 @@ async fn a_relay_without_hosts_says_so_and_goes_without_a_trace() -> Result<()> 
     })
     .await?;
     Ok(())
+}
+
+const LIKES: &str = "com.example.like";
+const POSTS: &str = "com.example.post";
+
+/// A relay with a backfill from `directory`, and what can be asked of it.
+struct Filling<'a> {
+    cluster: &'a Cluster,
+    name: &'static str,
+    http: reqwest::Client,
+}
+
+impl Filling<'_> {
+    /// Declares these collections, of the one source.
+    fn spec(directory: &Directory, collections: &[&str]) -> Value {
+        json!({
+            "hostname": "filling.test",
+            "memory": { "request": "128Mi", "limit": "256Mi" },
+            "storage": { "size": "1Gi" },
+            "upstream": { "allowInsecureHosts": true },
+            "backfill": {
+                "sources": [{ "url": directory.url, "requestsPerSecond": 100 }],
+                "collections": { "names": collections },
+            },
+        })
+    }
+
+    async fn declare(&self, change: Value) -> Result<()> {
+        let change = json!({ "spec": change });
+        self.cluster.relays().patch(self.name, &PatchParams::default(), &Patch::Merge(&change)).await?;
+        Ok(())
+    }
+
+    /// The address of the pod, which changes with it.
+    async fn pod_ip(&self) -> Result<String> {
+        let pod = self.cluster.pods().get(&format!("{}-0", self.name)).await?;
+        pod.status.and_then(|status| status.pod_ip).context("the pod has no address")
+    }
+
+    /// Names of the relay's jobs.
+    async fn jobs(&self) -> Result<Vec<String>> {
+        let url = format!("http://{}:3001/admin/backfill/jobs", self.pod_ip().await?);
+        let token = self.cluster.admin_token_of(self.name).await?;
+        let answer: Value = self.http.get(url).bearer_auth(token).send().await?.error_for_status()?.json().await?;
+        let jobs = answer["jobs"].as_array().context("no list of jobs")?;
+        Ok(jobs.iter().filter_map(|job| job["name"].as_str()).map(str::to_owned).collect())
+    }
+
+    /// The accounts that the relay lists for a collection.
+    async fn listed(&self, collection: &str) -> Result<Vec<String>> {
+        let url = format!("http://{}:3000/xrpc/com.atproto.sync.listReposByCollection", self.pod_ip().await?);
+        let query = [("collection", collection), ("limit", "2000")];
+        let answer: Value = self.http.get(url).query(&query).send().await?.error_for_status()?.json().await?;
+        let repos = answer["repos"].as_array().context("no list of repositories")?;
+        Ok(repos.iter().filter_map(|repo| repo["did"].as_str()).map(str::to_owned).collect())
+    }
+
+    /// Notes of the Events of this Relay with a reason.
+    async fn told(&self, reason: &str) -> Result<Vec<String>> {
+        let events: Api<Event> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
+        let is_ours = |event: &Event| {
+            let name = event.regarding.as_ref().and_then(|object| object.name.as_deref());
+            name == Some(self.name) && event.reason.as_deref() == Some(reason)
+        };
+        let found = events.list(&ListParams::default()).await?.items.into_iter().filter(is_ours);
+        Ok(found.filter_map(|event| event.note).collect())
+    }
+}
+
+#[tokio::test]
+async fn a_declared_backfill_goes_on_after_the_pod_was_killed_and_follows_the_declaration() -> Result<()> {
+    const ACCOUNTS: usize = 95;
+    const PAGES: usize = 10;
+    let cluster = Cluster::connect().await?;
+    let directory = Directory::start(&cluster.node_ip, ACCOUNTS).await?;
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let filling = Filling { cluster: &cluster, name: "e2e-filling", http };
+    let (relays, name) = (cluster.relays(), filling.name);
+    relays.create(&PostParams::default(), &relay(name, &Filling::spec(&directory, &[LIKES]))).await?;
+
+    // Four pages; the fifth is asked for and not answered.
+    directory.let_pages(4);
+    let fifth = Asked { collection: LIKES.into(), cursor: Some(did(39)) };
+    until("the fifth page is asked for", || async { Ok(directory.asked().contains(&fifth).then_some(())) }).await?;
+    until("the job is told of", || async {
+        let relay = relays.get(name).await?;
+        let is_told = condition_of(&relay, "BackfillComplete").is_some_and(|found| found["status"] == "False")
+            && relay.data["status"]["backfill"]["running"] == 1;
+        Ok(is_told.then_some(()))
+    })
+    .await?;
+    assert_eq!(filling.told("BackfillResumed").await?, Vec::<String>::new());
+
+    let asked_before = directory.asked().len();
+    let pod = format!("{name}-0");
+    let killed = cluster.pods().get(&pod).await?.uid();
+    cluster.pods().delete(&pod, &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await?;
+    until("there is another pod", || async {
+        Ok(cluster.pods().get_opt(&pod).await?.filter(|pod| pod.uid() != killed).map(drop))
+    })
+    .await?;
+    directory.let_pages(2 * PAGES); // one is lost with the pod that asked for it
+    cluster.wait_for_condition(name, "BackfillComplete").await?;
+
+    let told = until("the resume is told", || async {
+        let told = filling.told("BackfillResumed").await?;
+        Ok((!told.is_empty()).then_some(told))
+    })
+    .await?;
+    assert_eq!(told.len(), 1, "once: {told:?}");
+    for part in [LIKES, &did(39)] {
+        assert!(told[0].contains(part), "{part} is where it went on: {told:?}");
+    }
+    let asked = directory.asked();
+    assert_eq!(asked[asked_before], fifth, "it went on where it was");
+    assert_eq!(asked.len(), PAGES + 1, "no page but the lost one was asked for twice: {asked:?}");
+    assert_eq!(filling.told("BackfillCompleted").await?.len(), 1);
+    let all: Vec<String> = (0..ACCOUNTS).map(did).collect();
+    assert_eq!(filling.listed(LIKES).await?, all);
+
+    filling.declare(json!({ "backfill": { "collections": { "names": [LIKES, POSTS] } } })).await?;
+    cluster.wait_for_condition(name, "BackfillComplete").await?;
+    assert_eq!(filling.listed(POSTS).await?, all);
+    let likes = directory.asked().into_iter().filter(|asked| asked.collection == LIKES).count();
+    assert_eq!(likes, PAGES + 1, "what was done is not done again");
+
+    let jobs = filling.jobs().await?;
+    ensure!(jobs.len() == 1 && jobs[0].starts_with("import-"), "the one job: {jobs:?}");
+    filling.declare(json!({ "backfill": null })).await?;
+    until("the job is gone", || async { Ok(filling.jobs().await?.is_empty().then_some(())) }).await?;
+    assert_eq!(filling.listed(LIKES).await?, all, "what it has found stays");
+
+    relays.delete(name, &DeleteParams::foreground()).await?;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    claims.delete(&format!("data-{name}-0"), &DeleteParams::default()).await?;
+    until("the relay is gone", || async { Ok(relays.get_opt(name).await?.is_none().then_some(())) }).await
 }

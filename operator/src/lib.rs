@@ -6,6 +6,6 @@
 pub mod api;
 pub mod metrics;
 pub mod relay;
-pub mod relay_status;
+pub mod relay_admin;
 pub mod secret;
 pub mod server;

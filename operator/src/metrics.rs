@@ -23,6 +23,12 @@ struct WriteLabels {
     verb: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    verb: &'static str,
+    outcome: &'static str,
+}
+
 /// Counters of what the operator does. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
@@ -30,6 +36,7 @@ pub struct Metrics {
     durations: Histogram,
     errors: Family<ReasonLabel, Counter>,
     writes: Family<WriteLabels, Counter>,
+    job_requests: Family<JobLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -37,11 +44,17 @@ impl Default for Metrics {
         let durations = Histogram::new(DURATION_BUCKETS);
         let errors = Family::default();
         let writes = Family::default();
+        let job_requests = Family::default();
         let mut registry = Registry::with_prefix("relay_operator");
         registry.register("reconcile_duration_seconds", "Time that reconciles took", durations.clone());
         registry.register("reconcile_errors", "Reconciles that failed, by reason", errors.clone());
         registry.register("writes", "Writes sent to the API server, by kind and verb", writes.clone());
-        Self { registry: Arc::new(registry), durations, errors, writes }
+        registry.register(
+            "job_requests",
+            "Changes of backfill jobs asked of relays, by verb and outcome",
+            job_requests.clone(),
+        );
+        Self { registry: Arc::new(registry), durations, errors, writes, job_requests }
     }
 }
 
@@ -58,6 +71,12 @@ impl Metrics {
     pub(crate) fn wrote(&self, kind: &str, verb: &'static str) {
         let kind = kind.to_owned();
         self.writes.get_or_create(&WriteLabels { kind, verb }).inc();
+    }
+
+    /// Counts a change of a backfill job that a relay was asked for.
+    pub(crate) fn asked(&self, verb: &'static str, is_done: bool) {
+        let outcome = if is_done { "done" } else { "failed" };
+        self.job_requests.get_or_create(&JobLabels { verb, outcome }).inc();
     }
 
     /// All metrics in the OpenMetrics text format.

@@ -1,8 +1,9 @@
 //! What the suites share: the cluster or a relay of their own, the PDSes, and clients that were not written here.
 
-#![allow(dead_code, missing_docs)] // each suite uses its part
+#![allow(clippy::unwrap_used, dead_code, missing_docs)] // each suite uses its part
 
 pub mod clients;
+pub mod directory;
 pub mod pds;
 pub mod world;
 
@@ -27,6 +28,8 @@ pub struct Cluster {
     pub name: String,
     pub place: Place,
     pub pds_urls: Vec<String>,
+    /// The node, which is where a service of a test can be reached by pods.
+    pub node_ip: String,
 }
 
 fn env(name: &str) -> Result<String> {
@@ -62,6 +65,7 @@ impl Cluster {
             name: sample.metadata.name.context("the sample has no name")?,
             place: Place { relay: env("E2E_RELAY_URL")?, plc: env("E2E_PLC_URL")? },
             pds_urls: env("E2E_PDS_URLS")?.split_whitespace().map(str::to_owned).collect(),
+            node_ip: env("E2E_NODE_IP")?,
         })
     }
 
@@ -79,8 +83,12 @@ impl Cluster {
     }
 
     pub async fn admin_token(&self) -> Result<String> {
+        self.admin_token_of(&self.name).await
+    }
+
+    pub async fn admin_token_of(&self, relay: &str) -> Result<String> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let secret = secrets.get(&format!("{}-admin", self.name)).await?;
+        let secret = secrets.get(&format!("{relay}-admin")).await?;
         let token = secret.data.unwrap_or_default().remove("token").context("the admin secret has no token")?;
         Ok(String::from_utf8(token.0)?)
     }

@@ -1,11 +1,16 @@
 //! The kinds of the API group `relay.waow.tech`: types and the rules of their schema, no behaviour.
 
+mod backfill;
 pub mod patterns;
 mod relay;
 mod status;
 
 use kube::CustomResourceExt;
 
+pub use backfill::{
+    BackfillCollections, BackfillJobStatus, BackfillSource, BackfillSpec, BackfillStatus, COLLECTIONS_NEED_SOURCES,
+    CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
+};
 pub use relay::{
     AccessSpec, AdminSecretRef, AdminSpec, DatabaseSecretRef, DatabaseSpec, Durability, FirehoseSpec, ImageSpec,
     LimitsSpec, LocalRef, MemorySpec, NodeSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,

@@ -42,6 +42,36 @@ pub const DURATION: Pattern = Pattern {
 pub const URL: Pattern =
     Pattern { regex: "^https?://[^/?# ]+(/[^?# ]*)?$", message: "write a URL such as https://plc.directory" };
 
+/// Address of a service, which has no path.
+pub const SERVICE: Pattern = Pattern {
+    regex: "^https?://[^/?#@ ]+/?$",
+    message: "write the URL of a service without a path, such as https://bsky.network",
+};
+
+/// Address of a list.
+pub const LIST: Pattern = Pattern {
+    regex: "^https?://[^/?#@ ]+(/[^?# ]*)?([?][^# ]*)?$",
+    message: "write the URL of a list, such as https://lexicon.garden/llms.txt",
+};
+
+/// A host that the relay knows, or could: a name or an IPv4 address, with a port if it is not the usual one.
+pub const HOST: Pattern = Pattern {
+    regex: "^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])*[a-z0-9]([-a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?$",
+    message: "write a host as NAME or NAME:PORT, without https://, such as pds.example.com",
+};
+
+/// Name of a collection.
+pub const NSID: Pattern = Pattern {
+    regex: "^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?([.][a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)+[.][a-zA-Z][a-zA-Z0-9]{0,62}$",
+    message: "write the name of a collection, such as app.bsky.feed.post",
+};
+
+/// When a job runs again: a word, or the five fields of cron.
+pub const SCHEDULE: Pattern = Pattern {
+    regex: "^(@(hourly|daily|weekly|monthly)|([0-9A-Za-z*,/-]+ ){4}[0-9A-Za-z*,/-]+)$",
+    message: "write @hourly, @daily, @weekly, @monthly, or the five fields of a cron expression, such as 0 3 * * 1",
+};
+
 /// A PDS of the public network: a DNS name, with a port if it is not 443.
 pub const PUBLIC_HOST: Pattern = Pattern {
     regex: "^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?$",
@@ -129,6 +159,11 @@ mod tests {
             ("SIZE", SIZE, &["1", "512Mi", "2G"], &["", "0", "1.5Gi", "-1Gi", "1 Gi", "1gi", "1Ki2"]),
             ("DURATION", DURATION, &["72h", "90s"], &["", "0h", "72", "3d", "1h30m"]),
             ("URL", URL, &["http://10.99.0.1:2582", "https://a.example/x"], &["plc.directory", "ftp://a", "https://", "https://a?b", "https://a b"]),
+            ("SERVICE", SERVICE, &["https://bsky.network", "http://10.99.0.1:3000/"], &["", "bsky.network", "https://a.b/c", "https://a.b?c", "https://u:p@a.b"]),
+            ("LIST", LIST, &["https://lexicon.garden/llms.txt", "http://a.b?c=d"], &["", "a.b/c", "ftp://a.b", "https://a.b/c#d"]),
+            ("HOST", HOST, &["pds.example.com", "10.0.0.7:2583", "localhost:2583"], &["", "http://a.b", "a.b/c", "A.b", "a..b"]),
+            ("NSID", NSID, &["app.bsky.feed.post", "a.b.c", "com.ex-ample.fooBar2"], &["", "app.bsky", "app..post", "app.bsky.feed.*", "app.bsky.feed-post", "1.bsky.feed"]),
+            ("SCHEDULE", SCHEDULE, &["@hourly", "@weekly", "0 3 * * 1", "*/15 0-6 1,15 * MON"], &["", "weekly", "@yearly", "0 3 * *", "0 3 * * 1 2", "0  3 * * 1"]),
             ("PUBLIC_HOST", PUBLIC_HOST, &["pds.example.com", "pds.example.com:8443"], &["localhost", "10.0.0.1:2583", "http://a.b", "a.b/c"]),
             ("ANY_HOST", ANY_HOST, &["10.99.0.1:2583", "localhost:1", "http://pds:80", "[fd00::1]:2583", "pds.example.com"], &["", "a/b", "https://a.b", "a b"]),
             ("IMAGE_REPOSITORY", IMAGE_REPOSITORY, &["relay", "relay.local/relay", "localhost:5000/a/b_c"], &["relay:dev", "a@sha256:1", "/a", "A"]),

@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::backfill::BackfillSpec;
 use super::patterns::{
     ANY_HOST, DURATION, HOSTNAME, IMAGE_DIGEST, IMAGE_REPOSITORY, IMAGE_TAG, OBJECT_NAME, PUBLIC_HOST, RELAY_NAME,
     SECRET_KEY, SIZE, URL,
@@ -28,6 +29,7 @@ use super::status::RelayStatus;
     printcolumn(name = "Hosts", type_ = "integer", json_path = ".status.hosts.connected"),
     printcolumn(name = "Events/s", type_ = "number", json_path = ".status.eventsPerSecond"),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.memory.summary"),
+    printcolumn(name = "Backfill", type_ = "string", json_path = ".status.backfill.summary"),
     printcolumn(name = "Consumers", type_ = "integer", json_path = ".status.consumers", priority = 1),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", priority = 1),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version", priority = 1),
@@ -82,6 +84,10 @@ pub struct RelaySpec {
     /// The stream that the relay serves.
     #[serde(default)]
     pub firehose: FirehoseSpec,
+
+    /// What fills the directory of collections (`listReposByCollection`) from outside, beside the events of hosts.
+    #[serde(default)]
+    pub backfill: BackfillSpec,
 
     /// How consumers reach the relay.
     #[serde(default)]

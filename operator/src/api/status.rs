@@ -2,8 +2,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the operator sees of a relay. The figures come from the relay's own status document; they are
-/// absent while it cannot be read, and are refreshed at most twice a minute.
+use super::backfill::BackfillStatus;
+
+/// What the operator sees of a relay. The figures come from the relay's own status document; but for those of backfill they
+/// are absent while it cannot be read. They are refreshed at most twice a minute.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RelayStatus {
@@ -12,7 +14,8 @@ pub struct RelayStatus {
     pub observed_generation: Option<i64>,
 
     /// WorkloadReady: the pod runs the wanted template and is ready. Delivering: the relay takes events from at least
-    /// one host. Ready: both. Paused: the operator changes nothing.
+    /// one host. Ready: both. BackfillComplete: every declared import and crawl is done, or none is declared. Paused: the
+    /// operator changes nothing.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -44,6 +47,10 @@ pub struct RelayStatus {
     /// Consumers connected to the firehose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumers: Option<i64>,
+
+    /// The jobs that spec.backfill declares; absent when it declares none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillStatus>,
 
     /// When the figures were written.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use relay_operator::metrics::Metrics;
-use relay_operator::relay_status::{ADMIN_PORT, Reader};
+use relay_operator::relay_admin::{self, ADMIN_PORT};
 use relay_operator::server::{self, Phase};
 use relay_operator::{api::patterns, relay};
 use tokio::net::TcpListener;
@@ -69,7 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         client,
         namespace: args.namespace,
         default_image: args.relay_image,
-        status_reader: Reader::new(ADMIN_PORT)?,
+        admin: relay_admin::Client::new(ADMIN_PORT)?,
         metrics,
     };
     let filled = move || {

@@ -19,7 +19,7 @@ use super::names::{INSTANCE, OPERATOR};
 use super::{Context, Error, RETRY_AFTER, reconcile};
 use crate::api::Relay;
 use crate::metrics::Metrics;
-use crate::relay_status::Reader;
+use crate::relay_admin;
 
 /// Relays reconciled at once: each may wait for its status document, none waits for the API server long.
 const CONCURRENCY: u16 = 32;
@@ -57,8 +57,8 @@ pub struct Options {
     pub namespace: Option<String>,
     /// Image of relays whose spec names none.
     pub default_image: String,
-    /// Reads the status documents of relays.
-    pub status_reader: Reader,
+    /// Asks relays.
+    pub admin: relay_admin::Client,
     /// The operator's metrics.
     pub metrics: Metrics,
 }
@@ -70,7 +70,7 @@ pub async fn run(
     filled: impl FnOnce() + Send + 'static,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let Options { client, namespace, default_image, status_reader, metrics } = options;
+    let Options { client, namespace, default_image, admin, metrics } = options;
     let namespace = namespace.as_deref();
     let (service_accounts, service_account_events) = watch(&client, namespace);
     let (config_maps, config_map_events) = watch(&client, namespace);
@@ -92,7 +92,7 @@ pub async fn run(
         recorder: Recorder::new(client.clone(), Reporter::from(OPERATOR)),
         client,
         cache,
-        status_reader,
+        admin,
         default_image,
         metrics,
     });

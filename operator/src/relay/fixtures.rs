@@ -55,6 +55,23 @@ pub(super) fn full() -> Value {
         },
         "validation": {"mode": "Lenient"},
         "firehose": {"replayWindow": "24h", "durability": "Os"},
+        "backfill": {
+            "sources": [
+                {"url": "https://bsky.network", "requestsPerSecond": 8.0},
+                {"url": "http://10.99.0.1:2510"},
+            ],
+            "collections": {
+                "names": ["app.bsky.feed.post"],
+                "lists": ["https://lexicon.garden/llms.txt"],
+                "seen": true,
+                "ofSources": true,
+                "all": false,
+            },
+            "crawl": {"enabled": true, "hosts": ["pds.example.com"], "requestsPerSecond": 4.5},
+            "verify": {"enabled": true, "schedule": "0 3 * * 1", "requestsPerSecond": 2.0},
+            "schedule": "@weekly",
+            "concurrency": 4,
+        },
         "access": {"service": {"type": "NodePort", "nodePort": 30300}},
         "admin": {"secretRef": {"name": "my-admin", "key": "password"}},
         "paused": true,
@@ -74,6 +91,7 @@ pub(super) fn world() -> World {
         stateful_set: None,
         service: None,
         pod: None,
+        door: None,
         document: None,
     }
 }

@@ -9,6 +9,7 @@ mod cache;
 mod controller;
 #[cfg(test)]
 mod fixtures;
+mod jobs;
 mod names;
 mod read;
 mod report;
@@ -28,7 +29,7 @@ pub use names::OPERATOR;
 
 use crate::api::Relay;
 use crate::metrics::Metrics;
-use crate::relay_status::Reader;
+use crate::relay_admin::Client as AdminClient;
 use apply::Applied;
 
 /// How often the status document of a relay that is ready is read. It is the age of the oldest bad news.
@@ -44,8 +45,8 @@ pub struct Context {
     pub client: Client,
     /// The operator's objects, as last seen by their watches.
     pub cache: Cache,
-    /// Reads the status documents of relays.
-    pub status_reader: Reader,
+    /// Asks relays.
+    pub admin: AdminClient,
     /// Publishes Events.
     pub recorder: Recorder,
     /// Image of relays whose spec names none.
@@ -156,6 +157,7 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     } else {
         apply::apply(context, &valid, build::build(&valid)?).await
     };
-    let ready = report::report(context, relay, &valid, &world, &applied).await?;
+    let jobs = jobs::apply(context, &valid, &world, build::jobs(&valid.backfill)).await;
+    let ready = report::report(context, relay, &valid, &world, &applied, &jobs).await?;
     applied.map(|_| Action::requeue(if ready { OBSERVE_EVERY } else { OBSERVE_UNREADY_EVERY }))
 }

@@ -11,7 +11,7 @@ use kube::{Api, Resource, ResourceExt};
 
 use super::{Context, Error, names};
 use crate::api::{AdminSecretRef, Relay, patterns};
-use crate::relay_status::{Document, ReadError};
+use crate::relay_admin::{AskError, Document, Door};
 use crate::secret::Redacted;
 
 /// Random bytes of a generated admin token.
@@ -29,8 +29,10 @@ pub struct World {
     pub service: Option<Arc<Service>>,
     /// The relay's pod.
     pub pod: Option<Arc<Pod>>,
-    /// The relay's status document; `None` when there is no running pod to ask.
-    pub document: Option<Result<Document, ReadError>>,
+    /// The relay's admin API; `None` when there is no running pod to ask.
+    pub door: Option<Door>,
+    /// The relay's status document, where there is somebody to ask.
+    pub document: Option<Result<Document, AskError>>,
 }
 
 /// A key of a Secret.
@@ -81,12 +83,13 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
     };
     let cache = &context.cache;
     let pod = cached(&cache.pods, &names::pod(&name), &namespace);
-    let document = match (&pod, &admin.secret.value) {
-        (Some(pod), Lookup::Found(token)) => match running_ip(pod) {
-            Some(ip) => Some(context.status_reader.read(ip, token).await),
-            None => None,
-        },
+    let door = match (&pod, &admin.secret.value) {
+        (Some(pod), Lookup::Found(token)) => running_ip(pod).map(|ip| Door { ip: ip.to_owned(), token: token.clone() }),
         _ => None,
+    };
+    let document = match &door {
+        Some(door) => Some(context.admin.status(door).await),
+        None => None,
     };
     Ok(World {
         admin,
@@ -94,6 +97,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
         pod,
+        door,
         document,
     })
 }

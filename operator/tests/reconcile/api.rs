@@ -59,6 +59,15 @@ impl Api {
         writes.into_iter().filter(|write| !write.contains("/events")).collect()
     }
 
+    /// The Events so far, as `REASON: NOTE`.
+    pub fn events(&self) -> Vec<String> {
+        let inner = self.0.lock().unwrap();
+        let events = inner.objects.iter().filter(|(path, _)| path.contains("/events/"));
+        let told =
+            |event: &Value| format!("{}: {}", event["reason"].as_str().unwrap(), event["note"].as_str().unwrap());
+        events.map(|(_, event)| told(event)).collect()
+    }
+
     /// What the operator's watches would have seen by now.
     pub fn cache(&self) -> Cache {
         Cache {

@@ -2,22 +2,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod backfill;
+mod relay;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
+use api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use relay::FakeRelay;
 use relay_operator::metrics::Metrics;
 use relay_operator::relay::{Context, Error, OPERATOR, reconcile};
-use relay_operator::relay_status::Reader;
+use relay_operator::relay_admin::Client;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-
-use api::Api;
 
 const RELAY: &str = "/apis/relay.waow.tech/v1alpha1/namespaces/relays/relays/demo";
 const SECRET: &str = "/api/v1/namespaces/relays/secrets/demo-admin";
@@ -59,7 +58,7 @@ impl Story {
         let context = Context {
             client: self.client.clone(),
             cache: self.api.cache(),
-            status_reader: Reader::new(self.admin_port).unwrap(),
+            admin: Client::new(self.admin_port).unwrap(),
             recorder: Recorder::new(self.client.clone(), OPERATOR.into()),
             default_image: "relay.test/relay:1".into(),
             metrics: Metrics::default(),
@@ -69,11 +68,9 @@ impl Story {
     }
 
     /// The pod starts, and its relay answers with `document`.
-    async fn start_pod(&mut self, document: String) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        self.admin_port = listener.local_addr().unwrap().port();
-        let router = Router::new().route("/admin/status", get(move || async move { document }));
-        tokio::spawn(async move { axum::serve(listener, router).await });
+    async fn start_pod(&mut self, document: String) -> FakeRelay {
+        let (relay, port) = FakeRelay::start(serde_json::from_str(&document).unwrap()).await;
+        self.admin_port = port;
         let mut stateful_set = self.api.get(STATEFUL_SET);
         stateful_set["status"] = json!({"replicas": 1, "observedGeneration": 1, "updateRevision": "demo-1"});
         self.api.put(STATEFUL_SET, stateful_set);
@@ -90,6 +87,7 @@ impl Story {
                     "conditions": [{"type": "Ready", "status": "True"}]},
             }),
         );
+        relay
     }
 
     fn status(&self) -> Value {

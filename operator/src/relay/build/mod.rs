@@ -1,5 +1,6 @@
-//! Step 3, build: from a valid relay to the objects it needs. Pure; one file per kind.
+//! Step 3, build: from a valid relay to the objects it needs, and the jobs. Pure; one file per kind.
 
+mod backfill;
 mod config_map;
 mod secret;
 mod service;
@@ -11,12 +12,14 @@ use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 
+pub use backfill::{DECLARED_BY, Declared, jobs};
+
 use super::validate::ValidRelay;
 
 /// Port of the firehose and XRPC, in the pod and on its Service.
 const FIREHOSE_PORT: i32 = 3000;
 /// Port of health, metrics and the admin API, in the pod and on its Service.
-const ADMIN_PORT: i32 = crate::relay_status::ADMIN_PORT as i32;
+const ADMIN_PORT: i32 = crate::relay_admin::ADMIN_PORT as i32;
 
 /// Every object of a relay.
 #[derive(Clone, Debug, PartialEq)]

@@ -42,6 +42,23 @@ fn objects_of_a_relay_with_every_field_set() {
 }
 
 #[test]
+fn jobs_of_a_relay_with_every_field_set() {
+    let named = |declared: &Declared| json!({ (declared.name.clone()): declared.spec });
+    let wanted: Vec<Value> = jobs(&valid(&full(), &full_world()).backfill).iter().map(named).collect();
+    insta::assert_snapshot!("jobs", serde_yaml_ng::to_string(&wanted).unwrap());
+    assert_eq!(jobs(&valid(&minimal(), &world()).backfill), [], "nothing is declared by default");
+}
+
+#[test]
+fn all_collections_are_those_seen_and_those_of_the_sources() {
+    let mut spec = full();
+    spec["backfill"]["collections"] = json!({"all": true});
+    let all = jobs(&valid(&spec, &full_world()).backfill);
+    spec["backfill"]["collections"] = json!({"seen": true, "ofSources": true});
+    assert_eq!(all, jobs(&valid(&spec, &full_world()).backfill));
+}
+
+#[test]
 fn the_configuration_is_the_recorded_one() {
     let config = objects(&full(), &full_world()).config_map.data.unwrap().remove("relay.toml").unwrap();
     let recorded = include_str!("../../../tests/contract/relay.toml");
@@ -76,6 +93,10 @@ fn the_pod_is_replaced_when_its_files_change_and_only_then() {
     let mut world = full_world();
     world.database_url.as_mut().unwrap().value = Lookup::Found(Redacted::new("postgres://other".into()));
     assert_ne!(template(&full(), &world), base, "another database is another connection");
+
+    let mut spec = full();
+    spec["backfill"] = json!({});
+    assert_eq!(template(&spec, &full_world()), base, "jobs are the admin API's");
 
     let mut spec = full();
     spec["access"]["service"] = json!({"type": "ClusterIP"});

@@ -10,7 +10,7 @@ use crate::relay::Error;
 use crate::relay::apply::Applied;
 use crate::relay::read::World;
 use crate::relay::validate::{Invalid, ValidRelay};
-use crate::relay_status::{Document, ReadError};
+use crate::relay_admin::{AskError, Document};
 
 /// Everything is as wanted and events arrive.
 pub(super) const READY: &str = "Ready";
@@ -18,6 +18,8 @@ pub(super) const READY: &str = "Ready";
 const WORKLOAD_READY: &str = "WorkloadReady";
 /// The relay takes events from at least one host.
 const DELIVERING: &str = "Delivering";
+/// Every declared import and crawl is done, or none is declared.
+pub(super) const BACKFILL_COMPLETE: &str = "BackfillComplete";
 /// The operator changes nothing.
 const PAUSED: &str = "Paused";
 
@@ -47,7 +49,7 @@ pub(super) enum Verdict {
 }
 
 impl Finding {
-    fn new(type_: &'static str, verdict: Verdict, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(type_: &'static str, verdict: Verdict, reason: &'static str, message: impl Into<String>) -> Self {
         Self { type_, verdict, reason, message: message.into() }
     }
 
@@ -62,7 +64,12 @@ impl Finding {
 }
 
 /// What is to be said of a Relay that could be built.
-pub(super) fn findings(relay: &ValidRelay, world: &World, applied: &Result<Applied, Error>) -> Vec<Finding> {
+pub(super) fn findings(
+    relay: &ValidRelay,
+    world: &World,
+    applied: &Result<Applied, Error>,
+    backfill: Finding,
+) -> Vec<Finding> {
     let workload = match applied {
         Ok(applied) => workload(applied.stateful_set.as_deref(), world.pod.as_deref()),
         Err(error) => Finding::new(WORKLOAD_READY, Verdict::Bad, error.reason(), quote(&error.to_string())),
@@ -73,7 +80,7 @@ pub(super) fn findings(relay: &ValidRelay, world: &World, applied: &Result<Appli
         Some(finding) => Finding { type_: READY, ..finding.clone() },
         None => Finding::new(READY, Verdict::Good, "Delivering", "The relay delivers."),
     };
-    vec![ready, workload, delivering, paused(relay.paused)]
+    vec![ready, workload, delivering, backfill, paused(relay.paused)]
 }
 
 /// What is to be said of a Relay that cannot be built.
@@ -83,6 +90,7 @@ pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
         finding(READY, Verdict::Bad),
         finding(WORKLOAD_READY, Verdict::Unknown),
         finding(DELIVERING, Verdict::Unknown),
+        finding(BACKFILL_COMPLETE, Verdict::Unknown),
         paused(is_paused),
     ]
 }
@@ -175,7 +183,7 @@ fn trouble(container: &ContainerStatus) -> Option<(&'static str, String)> {
     }
 }
 
-fn delivering(document: Option<&Result<Document, ReadError>>) -> Finding {
+fn delivering(document: Option<&Result<Document, AskError>>) -> Finding {
     let waiting = |reason, message: &str| Finding::new(DELIVERING, Verdict::Waiting, reason, message);
     let document = match document {
         None => return waiting("NoPod", "No pod runs yet."),
@@ -209,7 +217,7 @@ fn delivering(document: Option<&Result<Document, ReadError>>) -> Finding {
 }
 
 /// The end of a long message: that is where a program says what stopped it.
-fn quote(message: &str) -> String {
+pub(super) fn quote(message: &str) -> String {
     let excess = message.chars().count().saturating_sub(MAX_QUOTE);
     match excess {
         0 => message.to_owned(),

@@ -1,8 +1,10 @@
 //! The figures of a status: what the relay's document says of itself.
 
+use super::backfill;
+use super::conditions::BACKFILL_COMPLETE;
 use crate::api::{HostsStatus, MemoryStatus, RelayStatus};
 use crate::relay::byte_size::ByteSize;
-use crate::relay_status::Document;
+use crate::relay_admin::Document;
 
 /// Relative change below which a rate or a size is as good as unchanged.
 const NOTICEABLE: f64 = 0.05;
@@ -15,7 +17,7 @@ pub(super) fn fill(status: &mut RelayStatus, document: &Document) {
     status.seq = Some(signed(document.seq.last));
     status.hosts =
         Some(HostsStatus { connected: signed(document.hosts.connected), total: signed(document.hosts.total) });
-    status.events_per_second = Some((document.events.per_second * 10.0).round() / 10.0);
+    status.events_per_second = Some(rate(document.events.per_second));
     status.memory = Some(MemoryStatus {
         working_set_bytes: signed(memory.working_set_bytes),
         limit_bytes: memory.limit_bytes.map(signed),
@@ -32,14 +34,20 @@ pub(super) fn present(status: &RelayStatus) -> bool {
     status.seq.is_some()
 }
 
-/// `status` without its figures.
+/// `status` without its figures, and without the message that quotes what a job says.
 pub(super) fn without(status: &RelayStatus) -> RelayStatus {
+    let mut conditions = status.conditions.clone();
+    for condition in conditions.iter_mut().filter(|condition| condition.type_ == BACKFILL_COMPLETE) {
+        condition.message.clear();
+    }
     RelayStatus {
+        conditions,
         seq: None,
         hosts: None,
         events_per_second: None,
         memory: None,
         consumers: None,
+        backfill: status.backfill.as_ref().map(backfill::without_figures),
         observed_at: None,
         ..status.clone()
     }
@@ -56,6 +64,8 @@ pub(super) fn differ(before: &RelayStatus, after: &RelayStatus) -> bool {
     before.seq != after.seq
         || before.hosts != after.hosts
         || before.consumers != after.consumers
+        || before.backfill != after.backfill
+        || before.conditions != after.conditions
         || limit(before) != limit(after)
         || apart(working_set(before), working_set(after))
         || apart(rate(before), rate(after))
@@ -65,7 +75,12 @@ fn apart(before: f64, after: f64) -> bool {
     (before - after).abs() > NOTICEABLE * before.abs().max(after.abs())
 }
 
+/// A rate with one decimal.
+pub(super) fn rate(per_second: f64) -> f64 {
+    (per_second * 10.0).round() / 10.0
+}
+
 /// Kubernetes has no unsigned numbers; a relay does not count beyond 2^63.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -3,6 +3,7 @@
 //! Conditions are written when they change. Figures change all the time: they are written when they have
 //! changed noticeably, and then at most every [`FIGURES_EVERY`].
 
+mod backfill;
 mod conditions;
 mod figures;
 
@@ -11,12 +12,13 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use self::conditions::{Finding, Verdict};
 use super::apply::Applied;
+use super::jobs::Jobs;
 use super::names::OPERATOR;
 use super::read::World;
 use super::validate::{Invalid, ValidRelay};
@@ -33,24 +35,31 @@ pub(super) async fn report(
     valid: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
+    jobs: &Jobs,
 ) -> Result<bool, Error> {
-    let findings = conditions::findings(valid, world, applied);
+    let before = relay.status.as_ref();
+    let told = before.and_then(|before| before.backfill.as_ref());
+    let of_this_generation = before.filter(|before| before.observed_generation == relay.metadata.generation);
+    let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
+    let findings = conditions::findings(valid, world, applied, backfill);
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
+        backfill: backfill::status(told, jobs),
         ..RelayStatus::default()
     };
     if let Some(Ok(document)) = &world.document {
         figures::fill(&mut status, document);
     }
-    publish(context, relay, status, findings).await?;
+    publish(context, relay, status, findings, backfill::events(told, jobs)).await?;
     Ok(ready)
 }
 
 /// Reports a Relay that cannot be built. What runs goes on running, but is not looked at.
 pub(super) async fn invalid(context: &Context, relay: &Relay, invalid: &Invalid) -> Result<(), Error> {
     let findings = conditions::invalid(relay.spec.paused, invalid);
-    publish(context, relay, RelayStatus::default(), findings).await
+    let backfill = relay.status.as_ref().and_then(|before| before.backfill.clone());
+    publish(context, relay, RelayStatus { backfill, ..RelayStatus::default() }, findings, Vec::new()).await
 }
 
 async fn publish(
@@ -58,6 +67,7 @@ async fn publish(
     relay: &Relay,
     mut status: RelayStatus,
     findings: Vec<Finding>,
+    of_jobs: Vec<Event>,
 ) -> Result<(), Error> {
     let now = Timestamp::now();
     let before = relay.status.clone().unwrap_or_default();
@@ -81,12 +91,20 @@ async fn publish(
         .map_err(Error::Report)?;
     context.metrics.wrote(&Relay::kind(&()), "status");
     if let Some(event) = turn(&before, &findings) {
-        // An Event is a courtesy: the status has the same news.
-        if let Err(error) = context.recorder.publish(&event, &relay.object_ref(&())).await {
-            tracing::warn!(%error, relay = %relay.name_any(), "Event not published");
-        }
+        tell(&context.recorder, relay, &event).await;
+    }
+    for event in of_jobs {
+        // One Recorder for each: a common one counts Events of one reason as the first of them, and would lose a cursor.
+        tell(&Recorder::new(context.client.clone(), OPERATOR.into()), relay, &event).await;
     }
     Ok(())
+}
+
+/// An Event is a courtesy: the status has the same news.
+async fn tell(recorder: &Recorder, relay: &Relay, event: &Event) {
+    if let Err(error) = recorder.publish(event, &relay.object_ref(&())).await {
+        tracing::warn!(%error, relay = %relay.name_any(), "Event not published");
+    }
 }
 
 fn worth_writing(before: &RelayStatus, after: &RelayStatus) -> bool {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::fixtures::{full, full_world, minimal, valid, world};
 use super::*;
-use crate::relay_status::{Document, ReadError};
+use crate::relay::build::Declared;
+use crate::relay_admin::{AskError, Document};
 
 fn stateful_set() -> StatefulSet {
     serde_json::from_value(json!({
@@ -44,16 +45,28 @@ fn document(edit: impl FnOnce(&mut Value)) -> Document {
     serde_json::from_value(json).unwrap()
 }
 
+/// The jobs of a document, as if all of them were declared.
+fn jobs(document: Document) -> Jobs {
+    let found = document.backfill.unwrap().jobs.into_iter();
+    let declared = found.map(|job| (Declared { name: job.name.clone(), spec: job.spec.clone() }, Some(job)));
+    Jobs { declared: declared.collect(), trouble: None }
+}
+
+/// What is found of a relay that declares no backfill.
+fn findings(relay: &ValidRelay, world: &World, applied: &Result<Applied, Error>) -> Vec<Finding> {
+    conditions::findings(relay, world, applied, backfill::finding(&[], &Jobs::default()))
+}
+
 /// `TYPE STATUS REASON` of the three conditions that are observed.
 fn conditions(
     stateful_set: Option<StatefulSet>,
     pod: Option<Pod>,
-    document: Option<Result<Document, ReadError>>,
+    document: Option<Result<Document, AskError>>,
 ) -> Vec<String> {
     let relay = valid(&minimal(), &world());
     let world = World { pod: pod.map(Arc::new), document, ..world() };
     let applied = Ok(Applied { stateful_set: stateful_set.map(Arc::new), service: None });
-    conditions::findings(&relay, &world, &applied)
+    findings(&relay, &world, &applied)
         .iter()
         .take(3)
         .map(|finding| format!("{} {} {}", finding.type_, finding.status(), finding.reason))
@@ -106,7 +119,7 @@ fn a_crash_is_told_with_the_last_words() {
     let relay = valid(&minimal(), &world());
     let world = World { pod: Some(Arc::new(pod)), ..world() };
     let applied = Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None });
-    let findings = conditions::findings(&relay, &world, &applied);
+    let findings = findings(&relay, &world, &applied);
     assert_eq!(findings[0].message, "The relay ended with exit code 1 (Error): unknown key `lisen`");
 }
 
@@ -115,7 +128,7 @@ fn what_keeps_the_relay_from_delivering_is_said() {
     #[rustfmt::skip]
     let table = [
         ("no pod", None, "NoPod"),
-        ("no answer", Some(Err(ReadError::TimedOut)), "StatusUnavailable"),
+        ("no answer", Some(Err(AskError::TimedOut)), "StatusUnavailable"),
         ("draining", Some(Ok(document(|d| d["draining"] = json!(true)))), "Draining"),
         ("not ready", Some(Ok(document(|d| d["ready"] = json!(false)))), "RelayNotReady"),
         ("no host", Some(Ok(document(|d| d["hosts"] = json!({"total": 0, "connected": 0})))), "NoHosts"),
@@ -134,25 +147,21 @@ fn what_keeps_the_relay_from_delivering_is_said() {
 #[test]
 fn the_time_of_transition_changes_with_the_status_only() {
     let relay = valid(&minimal(), &world());
-    let findings = |document| {
+    let found = |document| {
         let world = World { pod: Some(Arc::new(ready_pod())), document: Some(Ok(document)), ..world() };
-        conditions::findings(
-            &relay,
-            &world,
-            &Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None }),
-        )
+        findings(&relay, &world, &Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None }))
     };
     let at = |second| Timestamp::from_second(second).unwrap();
     let time = |conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]| {
         conditions[0].last_transition_time.0.as_second()
     };
-    let good = conditions::merge(&[], &findings(document(|_| {})), Some(1), at(10));
+    let good = conditions::merge(&[], &found(document(|_| {})), Some(1), at(10));
     assert_eq!(time(&good), 10, "new");
-    let same = conditions::merge(&good, &findings(document(|_| {})), Some(2), at(20));
+    let same = conditions::merge(&good, &found(document(|_| {})), Some(2), at(20));
     assert_eq!((time(&same), same[0].observed_generation), (10, Some(2)), "unchanged, seen for a new generation");
-    let bad = conditions::merge(&same, &findings(document(|d| d["draining"] = json!(true))), Some(2), at(30));
+    let bad = conditions::merge(&same, &found(document(|d| d["draining"] = json!(true))), Some(2), at(30));
     assert_eq!(time(&bad), 30, "turned");
-    let other = conditions::merge(&bad, &findings(document(|d| d["ready"] = json!(false))), Some(2), at(40));
+    let other = conditions::merge(&bad, &found(document(|d| d["ready"] = json!(false))), Some(2), at(40));
     assert_eq!((time(&other), other[0].reason.as_str()), (30, "RelayNotReady"), "another reason, the same status");
 }
 
@@ -160,7 +169,9 @@ fn the_time_of_transition_changes_with_the_status_only() {
 fn figures_are_written_when_noticeable_and_due() {
     let status = |second: i64, edit: fn(&mut Value)| {
         let mut status = RelayStatus::default();
-        figures::fill(&mut status, &document(edit));
+        let document = document(edit);
+        figures::fill(&mut status, &document);
+        status.backfill = backfill::status(None, &jobs(document));
         status.observed_at = Some(Time(Timestamp::from_second(second).unwrap()));
         status
     };
@@ -172,6 +183,11 @@ fn figures_are_written_when_noticeable_and_due() {
         ("an event, too soon", status(129, event), false),
         ("an event, due", status(130, event), true),
         ("a host", status(130, |d| d["hosts"]["connected"] = json!(1)), true),
+        ("a job's progress, due", status(130, |d| d["backfill"]["jobs"][0]["progress"]["seen"] = json!(13_000)), true),
+        ("a job's progress, too soon", status(129, |d| d["backfill"]["jobs"][0]["progress"]["seen"] = json!(13_000)), false),
+        ("a job's error, too soon", status(129, |d| d["backfill"]["jobs"][0]["lastError"] = json!("HTTP 500")), false),
+        ("a job's state, at once", status(101, |d| d["backfill"]["jobs"][0]["state"] = json!("running")), true),
+        ("a resume, at once", status(101, |d| d["backfill"]["jobs"][0]["resumes"] = json!(3)), true),
         ("a little more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(75_000_000)), false),
         ("much more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(90_000_000)), true),
         ("a little faster", status(1000, |d| d["events"]["perSecond"] = json!(12.8)), false),
@@ -196,7 +212,7 @@ fn figures_are_short_for_people_and_exact_for_programs() {
 #[test]
 fn an_event_tells_a_turn_once() {
     let relay = valid(&minimal(), &world());
-    let findings = conditions::findings(&relay, &world(), &Ok(Applied { stateful_set: None, service: None }));
+    let findings = findings(&relay, &world(), &Ok(Applied { stateful_set: None, service: None }));
     let event = turn(&RelayStatus::default(), &findings).unwrap();
     assert_eq!((event.reason.as_str(), event.type_), ("NoStatefulSet", EventType::Normal));
     let conditions = conditions::merge(&[], &findings, Some(1), Timestamp::UNIX_EPOCH);

@@ -3,6 +3,8 @@
 //! Pure. The schema has the same rules; they are checked again because a cluster may hold an older
 //! schema, or objects from before a rule.
 
+mod backfill;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -13,8 +15,8 @@ use super::byte_size::ByteSize;
 use super::read::{Lookup, SecretValue, World};
 use crate::api::patterns::{self, Pattern};
 use crate::api::{
-    Durability, ImageSpec, MemorySpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,
-    UpstreamSpec, ValidationMode,
+    BackfillSpec, Durability, ImageSpec, MemorySpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType,
+    StorageSpec, UpstreamSpec, ValidationMode,
 };
 use crate::secret::Redacted;
 
@@ -52,6 +54,8 @@ pub struct ValidRelay {
     pub service: ServiceSpec,
     /// What goes into the relay's configuration file.
     pub settings: Settings,
+    /// What is declared of backfills.
+    pub backfill: BackfillSpec,
     /// The external database.
     pub database: Option<SecretKey>,
     /// The admin token.
@@ -172,6 +176,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         node_selector: node_selector(spec)?,
         service: service(&spec.access.service)?,
         settings: settings(spec)?,
+        backfill: backfill::backfill(&spec.backfill)?,
         database: world.database_url.as_ref().map(database).transpose()?,
         admin: admin(&world.admin.secret)?,
         admin_generated: world.admin.generated,

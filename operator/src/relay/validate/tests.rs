@@ -46,6 +46,16 @@ fn good_specs_pass_the_schema_and_the_operator() {
         ("public hosts", with(minimal(), "/upstream/hosts", json!(["pds.example.com", "pds.example.com:8443"]))),
         ("digest alone", with(with(full(), "/image/tag", json!(null)), "/image/pullSecrets", json!([]))),
         ("limits off", with(minimal(), "/upstream/limits", json!({"accountsPerHost": 0, "eventsPerSecond": 0}))),
+        (
+            "all collections of a source",
+            with(
+                minimal(),
+                "/backfill",
+                json!({"sources": [{"url": "https://a.example"}], "collections": {"all": true}}),
+            ),
+        ),
+        ("a crawl alone", with(minimal(), "/backfill/crawl", json!({"enabled": true}))),
+        ("a verification alone", with(minimal(), "/backfill/verify", json!({"enabled": true}))),
         ("node port of a load balancer", with(full(), "/access/service/type", json!("LoadBalancer"))),
     ] {
         assert_eq!(cel(&spec, None), Vec::<String>::new(), "schema: {case}");
@@ -79,6 +89,14 @@ fn bad_specs_are_refused_by_the_schema_and_by_the_operator_with_the_same_sentenc
         ("/upstream", json!({"hosts": ["10.0.0.7:2583"]}), "need allowInsecureHosts: true"),
         ("/upstream", json!({"hosts": ["localhost:2583"], "allowInsecureHosts": false}), "need allowInsecureHosts: true"),
         ("/firehose/replayWindow", json!("3 days"), "write a whole number of seconds, minutes or hours"),
+        ("/backfill/sources", json!([{"url": "bsky.network"}]), "write the URL of a service"),
+        ("/backfill/sources", json!([]), "are asked of backfill.sources; name a source"),
+        ("/backfill/collections", json!({}), "need collections to ask for"),
+        ("/backfill/collections/names", json!(["app.bsky.feed.post", "app.bsky"]), "write the name of a collection"),
+        ("/backfill/collections/lists", json!(["lexicon.garden/llms.txt"]), "write the URL of a list"),
+        ("/backfill/crawl/hosts", json!(["https://a.b"]), "write a host as NAME or NAME:PORT"),
+        ("/backfill/schedule", json!("weekly"), "write @hourly"),
+        ("/backfill/verify/schedule", json!("0 3 * *"), "write @hourly"),
         ("/access/service", json!({"nodePort": 30300}), "nodePort needs type NodePort or LoadBalancer"),
         ("/admin/secretRef/name", json!("../x"), "write the name of an object"),
         ("/admin/secretRef/key", json!("a/b"), "a key of a Secret"),
@@ -111,6 +129,11 @@ fn what_the_schema_bounds_without_cel_is_refused_by_the_operator_too() {
         ("/node/selector", json!({"a": "b c"}), "a label's value"),
         ("/upstream/limits", json!({"accountsPerHost": -1}), "must not be negative"),
         ("/access/service", json!({"type": "NodePort", "nodePort": 70000}), "between 1 and 65535"),
+        ("/backfill/sources", json!([{"url": "https://a.example"}, {"url": "https://a.example"}]), "twice"),
+        ("/backfill/sources", json!([{"url": "https://a.example", "requestsPerSecond": 0}]), "between 0.01 and 1000"),
+        ("/backfill/crawl/requestsPerSecond", json!(1001), "between 0.01 and 1000"),
+        ("/backfill/verify/requestsPerSecond", json!(-1), "between 0.01 and 1000"),
+        ("/backfill/concurrency", json!(0), "between 1 and 64"),
         ("/storage/size", json!("999999999999999Ti"), "too large"),
     ] {
         let got = message(&with(full(), path, value.clone())).unwrap_or_default();
