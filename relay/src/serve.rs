@@ -280,7 +280,7 @@ fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store, Di
     data_dir(&store_dir)?;
     let sizes = Sizes { block_cache: budget.block_cache as usize, memtables: budget.memtables as usize };
     let store = Store::open(&store_dir, sizes)?;
-    let directory = Directory::open(store.clone())?;
+    let directory = Directory::open(store.clone(), budget.directory as usize)?;
     let applied = store.applied()?;
     let last_seq = applied.accounts.max(applied.hosts).max(directory.applied()?.unwrap_or(0));
     let options = log::Options {

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use rocksdb::compaction_filter::Decision as CompactionDecision;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, IteratorMode,
-    Options, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRawIterator, FlushOptions, IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
 };
 
 use crate::identity;
 
 /// A kind of row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Column {
     /// DID → [`crate::account::Account`].
     Account,
@@ -60,6 +60,15 @@ impl Column {
             Column::Collection => "collection",
             Column::Repo => "repo",
             Column::Name => "name",
+        }
+    }
+
+    /// Length of the part of a key by which its rows belong together, where there are many of each.
+    fn prefix_bytes(self) -> Option<usize> {
+        match self {
+            Column::Collection => Some(4),
+            Column::Repo => Some(16),
+            _ => None,
         }
     }
 }
@@ -125,7 +134,7 @@ impl Store {
         options.set_keep_log_file_num(2);
         let cache = Cache::new_lru_cache(sizes.block_cache);
         let columns = Column::ALL.map(|column| {
-            let mut options = column_options(&cache);
+            let mut options = column_options(column, &cache);
             if column == Column::Identity {
                 options.set_compaction_filter("identities", prune_identity);
                 options.set_periodic_compaction_seconds(PRUNE_INTERVAL.as_secs());
@@ -163,7 +172,22 @@ impl Store {
         column: Column,
         mode: IteratorMode<'_>,
     ) -> impl Iterator<Item = Result<Row, StoreError>> + use<'a> {
-        self.db.iterator_cf(self.family(column), mode).map(|row| row.map_err(StoreError))
+        self.db.iterator_cf_opt(self.family(column), in_total_order(), mode).map(|row| row.map_err(StoreError))
+    }
+
+    /// The rows whose keys begin with `prefix`, those from `start` on, in key order and without a copy of each.
+    pub fn scan(&self, column: Column, prefix: &[u8], start: &[u8]) -> Scan<'_> {
+        let mut options = in_total_order();
+        if column.prefix_bytes() == Some(prefix.len()) {
+            options = ReadOptions::default();
+            options.set_prefix_same_as_start(true);
+        }
+        if let Some(end) = end_of_prefix(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(column), options);
+        rows.seek(start);
+        Scan { rows, is_at_first: true }
     }
 
     /// Up to which seq the rows are right.
@@ -198,6 +222,11 @@ impl Store {
         Ok(self.db.write(WriteBatch::from_data(batch.data()))?)
     }
 
+    /// Makes durable what was written ahead until now.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        Ok(self.db.flush_wal(true)?)
+    }
+
     /// Makes all rows durable, in one step over all columns.
     pub fn flush(&self) -> Result<(), StoreError> {
         let families = Column::ALL.map(|column| self.family(column));
@@ -215,6 +244,17 @@ impl Store {
             + value("rocksdb.estimate-table-readers-mem")
     }
 
+    /// Merges all that a column holds into its last level, and waits for it.
+    pub fn compact(&self, column: Column) {
+        self.db.compact_range_cf(self.family(column), None::<&[u8]>, None::<&[u8]>);
+    }
+
+    /// Bytes of a column's files.
+    pub fn file_bytes(&self, column: Column) -> u64 {
+        let value = self.db.property_int_value_cf(self.family(column), "rocksdb.total-sst-files-size");
+        value.ok().flatten().unwrap_or(0)
+    }
+
     fn family(&self, column: Column) -> &ColumnFamily {
         self.db.cf_handle(column.name()).expect("open creates every column")
     }
@@ -224,13 +264,56 @@ fn prune_identity(_level: u32, key: &[u8], row: &[u8]) -> CompactionDecision {
     if identity::is_worthless(key, row) { CompactionDecision::Remove } else { CompactionDecision::Keep }
 }
 
-fn column_options(cache: &Cache) -> Options {
+/// Rows in the order of their keys, one after the other.
+pub struct Scan<'a> {
+    rows: DBRawIterator<'a>,
+    is_at_first: bool,
+}
+
+impl Scan<'_> {
+    /// Key and value of the next row.
+    pub fn next_row(&mut self) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+        if !std::mem::take(&mut self.is_at_first) {
+            self.rows.next();
+        }
+        match self.rows.item() {
+            Some(row) => Ok(Some(row)),
+            None => Ok(self.rows.status().map(|()| None)?),
+        }
+    }
+}
+
+/// Past all keys that begin like this.
+fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// Reading that is right over the prefixes of a column, at the price of its filters.
+fn in_total_order() -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_total_order_seek(true);
+    options
+}
+
+fn column_options(column: Column, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_bloom_filter(10.0, false);
     table.set_block_size(16 << 10);
     let mut options = Options::default();
+    if let Some(bytes) = column.prefix_bytes() {
+        options.set_prefix_extractor(SliceTransform::create_fixed_prefix(bytes));
+        // Indexes and filters of hundreds of millions of rows, of which the cache holds the parts that are used.
+        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        table.set_partition_filters(true);
+        table.set_pin_top_level_index_and_filter(true);
+        // Rows of the one are asked for by key, those of the other never.
+        table.set_whole_key_filtering(column == Column::Repo);
+    }
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);

@@ -4,73 +4,46 @@
 //!
 //! - [`Column::Collection`]: collection id, DID key → nothing. What a page of `listReposByCollection` reads: visible
 //!   accounts alone.
-//! - [`Column::Repo`]: DID key, collection id → nothing. All that is known of an account. Collection id 0 is a note that
-//!   the account is hidden, and why: it then has no rows in the other direction.
+//! - [`Column::Repo`]: DID key, collection id → nothing. All that is known of an account. In the place of a collection,
+//!   id 0 says that the account is hidden, and why: it then has no rows in the other direction.
 //! - [`Column::Name`]: the name of a collection → its id and how many visible accounts it has; DID key → DID, for those
 //!   that a key does not say.
+//!
+//! Everything is written under one lock, held from reading what is there to having written, and with a write-ahead log.
+//! Readers take none of it: each sees the rows as they are at one moment.
 
+mod changes;
+mod edit;
+mod group;
 mod key;
+mod make;
+mod mark;
+mod names;
+mod rows;
+mod seen;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+pub use changes::ACCOUNT_COLLECTIONS_MAX;
+pub use edit::{Edit, Note, Tally};
+pub use group::Group;
+pub use mark::Hidden;
+pub use names::COLLECTIONS_MAX;
 
-use rocksdb::{Direction, IteratorMode, WriteBatch};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::key::{DID_KEY_BYTES, DidKey};
-use crate::account::Account;
+use self::changes::Changes;
+use self::key::{CollectionId, DidKey, collection_key, did_of_collection_key, read_repo_key, repo_key};
+use self::mark::Mark;
+use self::names::Names;
+use self::seen::Seen;
+use crate::account::{AccountError, Accounts};
 use crate::protocol::did::Did;
 use crate::protocol::nsid::Nsid;
-use crate::protocol::tid::Tid;
 pub use crate::protocol::touched::Touch;
 use crate::store::{Column, Store, StoreError};
-
-/// Why an account is not shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Hidden {
-    /// The relay knows that it is not active.
-    Inactive = 1,
-    /// It was looked at and is not active at its host.
-    Verified = 2,
-}
-
-/// What is to change of the directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Edit {
-    /// An account has a collection.
-    Add(Did, Nsid),
-    /// An account has these collections and no others, as long as its repository has not moved since `rev` was its
-    /// newest revision that the relay knew; then they are added alone.
-    Replace {
-        /// The account.
-        did: Did,
-        /// All its collections.
-        collections: Vec<Nsid>,
-        /// Newest revision before it was asked.
-        rev: Option<Tid>,
-    },
-    /// An account is not active at its host.
-    Hide(Did),
-    /// An account is active at its host.
-    Show(Did),
-    /// An account is gone for good.
-    Forget(Did),
-}
-
-/// What edits have changed, in pairs of an account and a collection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Pairs that are new.
-    pub added: u64,
-    /// Pairs that were known.
-    pub known: u64,
-    /// Pairs that went.
-    pub removed: u64,
-    /// Pairs that are not shown any more.
-    pub hidden: u64,
-    /// Pairs that were not taken: the account or the relay has too many collections.
-    pub refused: u64,
-}
 
 /// The directory cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -78,91 +51,141 @@ pub enum Error {
     /// The derived store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The row of an account cannot be read.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// Rows that no version writes.
+    #[error("the directory of collections is damaged; remove the folder of the derived store and start again")]
+    Damaged,
 }
 
 /// The directory; clones share it.
 #[derive(Clone)]
 pub struct Directory {
-    store: Store,
-    /// Held by whoever writes, from reading what is there to having written.
-    writing: Arc<Mutex<Names>>,
+    shared: Arc<Shared>,
 }
 
-#[derive(Default)]
-struct Names {
-    by_name: HashMap<Nsid, (u32, u64)>,
-    by_id: HashMap<u32, Nsid>,
+struct Shared {
+    store: Store,
+    accounts: Accounts,
+    names: RwLock<Names>,
+    /// Held by whoever writes, from reading what is there to having written.
+    writing: Mutex<Writing>,
+    refused: AtomicU64,
+    incarnation: u64,
 }
+
+/// What writers alone look at.
+struct Writing {
+    seen: Seen,
+    /// Up to here the directory includes every event.
+    seq: Option<u64>,
+    /// Up to here the store says so.
+    stored_seq: Option<u64>,
+}
+
+const INCARNATION: &[u8] = b"incarnation.collections";
+const APPLIED: &[u8] = b"applied.collections";
+
+/// Rows for which a page has room before any is read.
+const PAGE_ROWS: usize = 2000;
 
 impl Directory {
-    /// The directory in `store`.
-    pub fn open(store: Store) -> Result<Directory, Error> {
-        Ok(Directory { store, writing: Arc::default() })
+    /// The directory in `store`, in this much memory beside the store's.
+    pub fn open(store: Store, memory_bytes: usize) -> Result<Directory, Error> {
+        let accounts = Accounts::new(store.clone());
+        let incarnation = match number(&store, INCARNATION)? {
+            Some(incarnation) => incarnation,
+            None => make::make(&store, &accounts)?,
+        };
+        let seq = number(&store, APPLIED)?;
+        let names = Names::load(&store, memory_bytes / 2)?;
+        let seen = Seen::new(memory_bytes / 2);
+        let shared = Shared {
+            store,
+            accounts,
+            names: RwLock::new(names),
+            writing: Mutex::new(Writing { seen, seq, stored_seq: seq }),
+            refused: AtomicU64::new(0),
+            incarnation,
+        };
+        Ok(Directory { shared: Arc::new(shared) })
     }
 
-    /// Up to `limit` visible accounts with records in `collection`, those after `after` only.
+    /// Up to `limit` visible accounts with records in `collection`, those after `after` only. The order is one that does
+    /// not change: an account that stays is on exactly one of the pages of which each begins after the last of the one
+    /// before.
     pub fn page(&self, collection: &Nsid, after: Option<&Did>, limit: usize) -> Result<Vec<Did>, Error> {
-        let Some((id, _)) = self.names().by_name.get(collection).copied() else { return Ok(Vec::new()) };
-        let prefix = id.to_be_bytes();
-        let mut start = prefix.to_vec();
-        if let Some(did) = after {
-            start.extend(DidKey::of(did).0);
-            start.push(0);
-        }
-        let mut page = Vec::with_capacity(limit.min(2000));
-        for row in self.store.iterate(Column::Collection, IteratorMode::From(&start, Direction::Forward)) {
-            let (key, _) = row?;
-            if !key.starts_with(&prefix) || page.len() == limit {
-                break;
-            }
-            page.extend(key[4..].first_chunk().and_then(|key| DidKey(*key).did()));
+        let Some(id) = self.shared.names().id(collection) else { return Ok(Vec::new()) };
+        let store = &self.shared.store;
+        let prefix = id.0.to_be_bytes();
+        let start = match after {
+            Some(did) => [collection_key(id, DidKey::of(did)).as_slice(), &[0]].concat(),
+            None => prefix.to_vec(),
+        };
+        let mut page = Vec::with_capacity(limit.min(PAGE_ROWS));
+        let mut rows = store.scan(Column::Collection, &prefix, &start);
+        while page.len() < limit
+            && let Some((key, _)) = rows.next_row()?
+        {
+            let key = did_of_collection_key(key).ok_or(Error::Damaged)?;
+            page.extend(did_of(store, key)?);
         }
         Ok(page)
     }
 
-    /// All collections with the number of their visible accounts, by name.
+    /// Every collection that has visible accounts, with their number, by name.
     pub fn counts(&self) -> BTreeMap<Nsid, u64> {
-        self.names().by_name.iter().map(|(name, (_, count))| (name.clone(), *count)).collect()
+        let counts = self.shared.names().counts();
+        counts.into_iter().collect()
     }
 
     /// The collections of an account, and whether it is hidden.
     pub fn account(&self, did: &Did) -> Result<(Vec<Nsid>, Option<Hidden>), Error> {
-        let prefix = DidKey::of(did).0;
-        let names = self.names();
-        let mut collections = Vec::new();
-        for row in self.store.iterate(Column::Repo, IteratorMode::From(&prefix, Direction::Forward)) {
-            let (key, _) = row?;
-            let Some(id) = key.strip_prefix(&prefix) else { break };
-            let id = id.first_chunk().map(|id| u32::from_be_bytes(*id));
-            collections.extend(id.and_then(|id| names.by_id.get(&id).cloned()));
+        let (store, key) = (&self.shared.store, DidKey::of(did));
+        if did_of(store, key)?.as_ref() != Some(did) {
+            return Ok((Vec::new(), None));
         }
-        Ok((collections, None))
+        let (mut ids, mut hidden) = (Vec::new(), None);
+        let mut rows = store.scan(Column::Repo, &key.0, &key.0);
+        while let Some((row, value)) = rows.next_row()? {
+            match read_repo_key(row).ok_or(Error::Damaged)? {
+                (_, CollectionId::MARK) => hidden = Mark::decode(value).hidden,
+                (_, id) => ids.push(id),
+            }
+        }
+        let names = self.shared.names();
+        let mut collections: Vec<Nsid> = ids.into_iter().filter_map(|id| names.name(id).cloned()).collect();
+        collections.sort_unstable();
+        Ok((collections, hidden))
     }
 
     /// Up to `limit` accounts with their collections, hidden ones included, those after `after` only; in the order of
     /// pages, which is not that of the alphabet.
     pub fn accounts(&self, after: Option<&Did>, limit: usize) -> Result<Vec<(Did, Vec<Nsid>)>, Error> {
-        let mut start = after.map(|did| DidKey::of(did).0.to_vec()).unwrap_or_default();
-        start.extend([0xff; 5].iter().filter(|_| after.is_some()));
-        let names = self.names();
+        let store = &self.shared.store;
+        let start = match after {
+            Some(did) => [repo_key(DidKey::of(did), CollectionId(u32::MAX)).as_slice(), &[0]].concat(),
+            None => Vec::new(),
+        };
         let mut accounts: Vec<(Did, Vec<Nsid>)> = Vec::new();
-        for row in self.store.iterate(Column::Repo, IteratorMode::From(&start, Direction::Forward)) {
-            let (key, _) = row?;
-            let Some((did, id)) = key.split_first_chunk::<DID_KEY_BYTES>() else { continue };
-            let Some(did) = DidKey(*did).did() else { continue };
-            let id = id.first_chunk().map(|id| u32::from_be_bytes(*id));
-            let name = id.and_then(|id| names.by_id.get(&id).cloned());
-            match accounts.last_mut() {
-                Some((last, collections)) if *last == did => {
-                    collections.extend(name);
-                    continue;
+        let mut last = None;
+        let mut rows = store.scan(Column::Repo, &[], &start);
+        while let Some((row, _)) = rows.next_row()? {
+            let (key, id) = read_repo_key(row).ok_or(Error::Damaged)?;
+            if id == CollectionId::MARK {
+                continue;
+            }
+            if last != Some(key) {
+                if accounts.len() == limit {
+                    break;
                 }
-                _ => {}
+                let Some(did) = did_of(store, key)? else { continue };
+                accounts.push((did, Vec::new()));
+                last = Some(key);
             }
-            if accounts.len() == limit {
-                break;
-            }
-            accounts.push((did, name.into_iter().collect()));
+            let name = self.shared.names().name(id).cloned();
+            accounts.last_mut().map(|(_, collections)| collections.extend(name));
         }
         Ok(accounts)
     }
@@ -170,125 +193,87 @@ impl Directory {
     /// Which directory this is: a random number of the folder in which it was made. What was done for another one has
     /// to be done again.
     pub fn incarnation(&self) -> u64 {
-        1
+        self.shared.incarnation
     }
 
     /// Makes edits and, in the same step, notes under a name how far their source was read; both are durable when this
-    /// returns. The note is made from what the edits have changed, so that nothing is counted twice.
+    /// returns. The note is made from what the edits have changed, so that nothing is counted twice. After an error,
+    /// either all of it is there or nothing, and the note tells which.
     pub fn apply(&self, edits: &[Edit], note: impl FnOnce(&Tally) -> Option<Note>) -> Result<Tally, Error> {
-        let mut names = self.names();
-        let mut rows = WriteBatch::default();
+        let mut changes = self.changes();
         let mut tally = Tally::default();
         for edit in edits {
-            match edit {
-                Edit::Add(did, collection) => self.add(&mut names, &mut rows, did, collection, &mut tally)?,
-                Edit::Replace { did, collections, .. } => {
-                    for collection in collections {
-                        self.add(&mut names, &mut rows, did, collection, &mut tally)?;
-                    }
-                }
-                Edit::Hide(_) | Edit::Show(_) | Edit::Forget(_) => {}
-            }
+            changes.edit(edit, &mut tally)?;
         }
-        if let Some(Note { name, value }) = note(&tally) {
-            let key = note_key(&name);
-            match value {
-                Some(value) => self.store.put(&mut rows, Column::Meta, &key, &value),
-                None => self.store.delete(&mut rows, Column::Meta, &key),
-            }
+        if let Some(note) = note(&tally) {
+            changes.note(&note);
         }
-        self.store.write_ahead(&rows)?;
+        // So no event that came before is looked at again, and makes what these edits have changed what it was.
+        let seq = changes.writing.seq;
+        changes.write(seq)?;
+        drop(changes);
+        self.shared.store.sync()?;
         Ok(tally)
     }
 
-    /// Begins the sequencer's part: what a group of events, all of them in the log, makes of the directory. Nobody else
-    /// writes until it ends.
+    /// Begins the sequencer's part: what a group of events makes of the directory. Nobody else writes until it ends.
+    /// The events are in the log, and their accounts' rows are written before it ends.
     pub fn group(&self) -> Group<'_> {
-        Group { directory: self, names: self.names(), rows: WriteBatch::default() }
+        Group::new(self.changes())
     }
 
     /// Up to which seq of the log the directory includes every event; `None` for one that has never seen an event.
     pub fn applied(&self) -> Result<Option<u64>, Error> {
-        let value = self.store.get(Column::Meta, APPLIED)?;
-        Ok(value.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes))
+        number(&self.shared.store, APPLIED)
     }
 
     /// What was noted last under a name.
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.store.get(Column::Meta, &note_key(name))?)
+        Ok(self.shared.store.get(Column::Meta, &note_key(name))?)
     }
 
-    fn add(
-        &self,
-        names: &mut Names,
-        rows: &mut WriteBatch,
-        did: &Did,
-        collection: &Nsid,
-        tally: &mut Tally,
-    ) -> Result<(), Error> {
-        let next = names.by_name.len() as u32 + 1;
-        let (id, count) = names.by_name.entry(collection.clone()).or_insert((next, 0));
-        names.by_id.insert(*id, collection.clone());
-        let (did, id) = (DidKey::of(did).0, id.to_be_bytes());
-        let key = [did.as_slice(), &id].concat();
-        if self.store.get(Column::Repo, &key)?.is_some() {
-            tally.known += 1;
-            return Ok(());
-        }
-        *count += 1;
-        tally.added += 1;
-        self.store.put(rows, Column::Repo, &key, &[]);
-        self.store.put(rows, Column::Collection, &[id.as_slice(), &did].concat(), &[]);
-        Ok(())
+    /// Pairs of events and edits that were not taken since the start: the account or the directory has too many
+    /// collections.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed)
     }
 
-    fn names(&self) -> MutexGuard<'_, Names> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Bytes that the directory holds in memory, beside the store's.
+    pub fn memory_bytes(&self) -> usize {
+        let seen = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner).seen.bytes();
+        seen + self.shared.names().bytes()
+    }
+
+    fn changes(&self) -> Changes<'_> {
+        let writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        Changes::new(&self.shared, writing)
     }
 }
 
-/// How far a source was read, under a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// The name.
-    pub name: String,
-    /// What to remember; `None` forgets.
-    pub value: Option<Vec<u8>>,
-}
-
-/// Events on their way into the directory.
-pub struct Group<'a> {
-    directory: &'a Directory,
-    names: MutexGuard<'a, Names>,
-    rows: WriteBatch,
-}
-
-impl Group<'_> {
-    /// Takes an event: the account as it was, if it was known, and as it is; and what a commit says of collections.
-    pub fn event(
-        &mut self,
-        did: &Did,
-        _before: Option<&Account>,
-        _after: &Account,
-        touches: &[Touch],
-    ) -> Result<(), Error> {
-        for touch in touches.iter().filter(|touch| touch.is_there) {
-            let mut tally = Tally::default();
-            self.directory.add(&mut self.names, &mut self.rows, did, &touch.collection, &mut tally)?;
-        }
-        Ok(())
+impl Shared {
+    fn names(&self) -> RwLockReadGuard<'_, Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what the events changed: visible at once, and there after a kill. May be tried again.
-    pub fn write(&mut self, last_seq: u64) -> Result<(), Error> {
-        self.directory.store.put(&mut self.rows, Column::Meta, APPLIED, &last_seq.to_be_bytes());
-        self.directory.store.write_ahead(&self.rows)?;
-        self.rows.clear();
-        Ok(())
+    fn names_mut(&self) -> RwLockWriteGuard<'_, Names> {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-const APPLIED: &[u8] = b"applied.collections";
+/// The account of a key; `None` when it has gone meanwhile.
+fn did_of(store: &Store, key: DidKey) -> Result<Option<Did>, Error> {
+    if let Some(did) = key.did() {
+        return Ok(Some(did));
+    }
+    let Some(text) = store.get(Column::Name, &key.0)? else { return Ok(None) };
+    let did = str::from_utf8(&text).ok().and_then(|text| Did::parse(text).ok());
+    did.map(Some).ok_or(Error::Damaged)
+}
+
+fn number(store: &Store, key: &[u8]) -> Result<Option<u64>, Error> {
+    let value = store.get(Column::Meta, key)?;
+    Ok(value.and_then(|value| value.try_into().ok()).map(u64::from_be_bytes))
+}
 
 fn note_key(name: &str) -> Vec<u8> {
     [b"note.", name.as_bytes()].concat()

@@ -34,6 +34,8 @@ pub struct Budget {
     pub block_cache: u64,
     /// RocksDB's memtables.
     pub memtables: u64,
+    /// Names of collections, and the pairs of accounts and collections that events have named lately.
+    pub directory: u64,
 }
 
 /// A limit that is too small.
@@ -54,14 +56,15 @@ impl Budget {
             parked: share(4, 32),
             ring: share(8, 128),
             replay: share(6, 64),
-            accounts: share(10, 256),
-            identities: share(8, 256),
+            accounts: share(9, 256),
+            identities: share(7, 256),
             block_cache: share(11, 1024),
             memtables: share(5, 128),
+            directory: share(2, 8),
         })
     }
 
-    fn shares(&self) -> [(&'static str, u64); 8] {
+    fn shares(&self) -> [(&'static str, u64); 9] {
         [
             ("ingest", self.ingest),
             ("parked", self.parked),
@@ -71,6 +74,7 @@ impl Budget {
             ("identities", self.identities),
             ("block cache", self.block_cache),
             ("memtables", self.memtables),
+            ("directory", self.directory),
         ]
     }
 }

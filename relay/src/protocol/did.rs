@@ -39,6 +39,9 @@ pub enum DidError {
 const PLC_PREFIX: &str = "did:plc:";
 const WEB_PREFIX: &str = "did:web:";
 const PLC_CHARS: usize = 24;
+/// Bytes that the characters of a `did:plc` stand for.
+pub const PLC_BYTES: usize = 15;
+const PLC_ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// A colon in a method-specific identifier.
 const ESCAPED_COLON: &str = "%3A";
 
@@ -78,6 +81,35 @@ impl Did {
     /// What follows the method: 24 characters of a `did:plc`, the escaped host of a `did:web`.
     pub fn identifier(&self) -> &str {
         &self.0[PLC_PREFIX.len()..]
+    }
+
+    /// The bytes of a `did:plc`: its characters are base32.
+    pub fn plc_bytes(&self) -> Option<[u8; PLC_BYTES]> {
+        if self.method() != Method::Plc {
+            return None;
+        }
+        let mut bits = 0u128;
+        for char in self.identifier().bytes() {
+            let digit = match char {
+                b'a'..=b'z' => char - b'a',
+                b'2'..=b'7' => char - b'2' + 26,
+                _ => return None,
+            };
+            bits = bits << 5 | u128::from(digit);
+        }
+        bits.to_be_bytes().last_chunk().copied()
+    }
+
+    /// The `did:plc` of these bytes.
+    pub fn of_plc_bytes(bytes: &[u8; PLC_BYTES]) -> Did {
+        let mut text = *b"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
+        for (chars, bytes) in text[PLC_PREFIX.len()..].chunks_exact_mut(8).zip(bytes.chunks_exact(5)) {
+            let bits = bytes.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+            for (place, char) in chars.iter_mut().rev().enumerate() {
+                *char = PLC_ALPHABET[(bits >> (5 * place) & 31) as usize];
+            }
+        }
+        Did(String::from_utf8_lossy(&text).into())
     }
 }
 
@@ -120,6 +152,9 @@ impl Borrow<str> for Did {
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE32_NOPAD;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Protocol 16.
@@ -160,6 +195,16 @@ mod tests {
         ];
         for (text, error) in cases {
             assert_eq!(Did::parse(text), Err(error), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_did_plc_is_base32_of_its_bytes(bytes: [u8; PLC_BYTES]) {
+            let did = Did::of_plc_bytes(&bytes);
+            let text = format!("did:plc:{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase());
+            prop_assert_eq!(Did::parse(&text), Ok(did.clone()));
+            prop_assert_eq!(did.plc_bytes(), Some(bytes));
         }
     }
 }
