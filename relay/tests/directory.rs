@@ -45,7 +45,7 @@ async fn relay_with(seed: u64, settings: &[&str], edits: &[Edit]) -> World {
     let mut world = World::new(seed, settings).await;
     assert!(world.relay.terminate().await.success());
     let store = Store::open(&world.data_dir().join("store"), SIZES).unwrap();
-    Directory::open(store, 1 << 20).unwrap().apply(edits, |_| None).unwrap();
+    Directory::open(store, 1 << 16).unwrap().apply(edits, |_| None).unwrap();
     world.relay.start_again().await;
     world
 }
@@ -193,7 +193,7 @@ fn pages_are_consistent_while_the_directory_changes() {
     let is_steady = |number: &usize| number.is_multiple_of(3);
     for limit in [1, 2, 7, 50] {
         let folder = tempfile::tempdir().unwrap();
-        let directory = Directory::open(Store::open(folder.path(), SIZES).unwrap(), 1 << 20).unwrap();
+        let directory = Directory::open(Store::open(folder.path(), SIZES).unwrap(), 1 << 16).unwrap();
         directory.apply(&add(&posts, (0..COUNT).filter(is_steady)), |_| None).unwrap();
         let (mut seen, mut after, mut turn) = (Vec::new(), None, 0);
         loop {

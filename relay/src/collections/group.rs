@@ -1,10 +1,9 @@
 //! The sequencer's part: what events make of the directory.
 
-use super::Error;
 use super::changes::{Addition, Changes};
-use super::Touch;
 use super::key::DidKey;
 use super::mark::Hidden;
+use super::{Error, Touch};
 use crate::account::{Account, Status};
 use crate::protocol::did::Did;
 

@@ -137,7 +137,7 @@ impl World {
         log.commit().unwrap();
         let accounts = Accounts::new(store.clone());
         write_rows(&store, &accounts, story, rows_at);
-        let directory = Directory::open(store.clone(), 1 << 20).unwrap();
+        let directory = Directory::open(store.clone(), 1 << 16).unwrap();
         World { accounts, directory, store, log: reader, _log: log, _folder: folder }
     }
 
