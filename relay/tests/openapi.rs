@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sim::Relay;
 use sim::process::{ADMIN_TOKEN, Answer};
 
-const METHODS: [&str; 2] = ["get", "post"];
+const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
 
 async fn document(relay: &Relay) -> Value {
     let answer = relay.answer(relay.request(Method::GET, relay.admin, "/admin/openapi.json")).await;
@@ -47,6 +47,12 @@ fn filled(path: &str, operation: &Value) -> String {
     })
 }
 
+/// A request with the token; text goes as it is, everything else as JSON.
+async fn ask(relay: &Relay, method: Method, path: &str, body: Value) -> Answer {
+    let request = relay.request(method, relay.admin, path).bearer_auth(ADMIN_TOKEN);
+    relay.answer(if let Value::String(text) = body { request.body(text) } else { request.json(&body) }).await
+}
+
 /// Checks that an answer is what the document says of it.
 #[track_caller]
 fn assert_fits(document: &Value, operation: &Value, path: &str, answer: &Answer) {
@@ -66,7 +72,7 @@ async fn every_route_has_the_methods_that_the_document_says() {
     let relay = &world.relay;
     let document = document(relay).await;
     for (path, item) in document["paths"].as_object().unwrap() {
-        let answer = relay.answer(relay.request(Method::DELETE, relay.admin, path).bearer_auth(ADMIN_TOKEN)).await;
+        let answer = relay.answer(relay.request(Method::PATCH, relay.admin, path).bearer_auth(ADMIN_TOKEN)).await;
         assert_eq!(answer.status, 405, "{path} has a method that nobody described");
         let allowed = answer.headers["allow"].to_str().unwrap().to_lowercase();
         let allowed: BTreeSet<&str> = allowed.split(',').map(str::trim).filter(|method| *method != "head").collect();
@@ -113,44 +119,57 @@ async fn every_answer_is_as_the_document_describes_it() {
     let consumer_id = consumers[0]["id"].clone();
 
     let (name, another, did) = (host.name(), other.name(), account.did.to_string());
+    let pairs = json!({ "kind": "pairs" });
+    let pair = json!(format!("{did} com.example.record\nno pair\n"));
+    let job = |action: &str| format!("/admin/backfill/jobs/{{name}}{action}");
+    let post = |path: &str, query: String, body: Value| (Method::POST, path.to_owned(), query, body);
     // A request for each operation that changes something, in this order.
     let changes = [
-        (
+        post(
             "/admin/pds/changeLimits",
             String::new(),
             json!({ "host": name, "account_limit": 7, "events_per_second": null }),
         ),
-        ("/admin/pds/setValidation", String::new(), json!({ "host": name, "validation": "observe" })),
-        ("/admin/repo/takeDown", String::new(), json!({ "did": did })),
-        ("/admin/repo/reverseTakedown", String::new(), json!({ "did": did })),
-        ("/admin/pds/resetCursor", format!("?host={name}"), Value::Null),
-        ("/admin/subs/setPerDayLimit", "?limit=50".to_owned(), Value::Null),
-        ("/admin/subs/killUpstream", format!("?host={name}&block=false"), Value::Null),
-        ("/admin/pds/block", format!("?host={another}"), Value::Null),
-        ("/admin/pds/unblock", format!("?host={another}"), Value::Null),
-        ("/admin/pds/requestCrawl", String::new(), json!({ "hostname": another })),
-        ("/admin/subs/setEnabled", "?enabled=true".to_owned(), Value::Null),
-        ("/admin/subs/banDomain", String::new(), json!({ "Domain": "example.com" })),
-        ("/admin/subs/unbanDomain", String::new(), json!({ "domain": "example.com" })),
-        ("/admin/consumers/disconnect", format!("?id={consumer_id}"), Value::Null),
+        post("/admin/pds/setValidation", String::new(), json!({ "host": name, "validation": "observe" })),
+        post("/admin/repo/takeDown", String::new(), json!({ "did": did })),
+        post("/admin/repo/reverseTakedown", String::new(), json!({ "did": did })),
+        post("/admin/pds/resetCursor", format!("?host={name}"), Value::Null),
+        post("/admin/subs/setPerDayLimit", "?limit=50".to_owned(), Value::Null),
+        post("/admin/subs/killUpstream", format!("?host={name}&block=false"), Value::Null),
+        post("/admin/pds/block", format!("?host={another}"), Value::Null),
+        post("/admin/pds/unblock", format!("?host={another}"), Value::Null),
+        post("/admin/pds/requestCrawl", String::new(), json!({ "hostname": another })),
+        post("/admin/subs/setEnabled", "?enabled=true".to_owned(), Value::Null),
+        post("/admin/subs/banDomain", String::new(), json!({ "Domain": "example.com" })),
+        post("/admin/subs/unbanDomain", String::new(), json!({ "domain": "example.com" })),
+        post("/admin/consumers/disconnect", format!("?id={consumer_id}"), Value::Null),
+        (Method::PUT, job(""), String::new(), pairs.clone()),
+        post(&job("/pause"), String::new(), Value::Null),
+        post(&job("/resume"), String::new(), Value::Null),
+        post(&job("/cancel"), String::new(), Value::Null),
+        post(&job("/run"), String::new(), Value::Null),
+        post("/admin/backfill/pairs", "?job=sent".to_owned(), pair),
+        (Method::DELETE, job(""), String::new(), Value::Null),
     ];
-    let mut left: BTreeSet<&str> = BTreeSet::new();
+    ask(&world.relay, Method::PUT, "/admin/backfill/jobs/sent", pairs).await;
+    let mut left: BTreeSet<(String, &str)> = BTreeSet::new();
     for (path, method, operation) in operations(&document) {
-        match method {
-            Method::GET => {
-                let query = if path == "/admin/accounts" { format!("?did={did}") } else { String::new() };
-                let answer = world.relay.get_admin(&format!("{}{query}", filled(path, operation))).await;
-                assert_fits(&document, operation, path, &answer);
-            }
-            _ => drop(left.insert(path)),
+        if method == Method::GET {
+            let query = if path == "/admin/accounts" { format!("?did={did}") } else { String::new() };
+            let answer = world.relay.get_admin(&format!("{}{query}", filled(path, operation))).await;
+            assert_fits(&document, operation, path, &answer);
+        } else {
+            left.insert((method.as_str().to_lowercase(), path));
         }
     }
-    for (path, query, body) in changes {
+    for (method, path, query, body) in changes {
         let is_open = async |relay: &Relay| relay.count("/hosts/connected").await > 0;
         world.relay.until("a stream is open", is_open).await;
-        let answer = world.relay.post_admin(&format!("{path}{query}"), body).await;
-        assert_fits(&document, &document["paths"][path]["post"], path, &answer);
-        left.remove(path);
+        let name = method.as_str().to_lowercase();
+        let operation = &document["paths"][&path][&name];
+        let answer = ask(&world.relay, method, &format!("{}{query}", filled(&path, operation)), body).await;
+        assert_fits(&document, operation, &path, &answer);
+        left.remove(&(name, path.as_str()));
     }
     assert!(left.is_empty(), "add a request for each of these to the test: {left:?}");
     // With rows in them now.

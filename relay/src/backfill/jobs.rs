@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{Mutex, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::backoff::TROUBLE;
 use super::check::{SpecError, check_name};
@@ -23,10 +25,14 @@ use crate::decisions::{self, Actor, Decisions, JobRow, PartRow};
 /// Jobs at once; each is made by a person or a line in a file.
 const JOBS_MAX: usize = 200;
 
+/// A stop of the process does not wait longer for what is being stored.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// All jobs; clones share them.
 #[derive(Clone)]
 pub struct Jobs {
     pub(super) shared: Arc<Shared>,
+    schedules: AbortHandle,
 }
 
 /// What jobs need.
@@ -89,7 +95,7 @@ pub(super) struct Shared {
     /// Whose turn it is at each provider.
     turns: SyncMutex<HashMap<String, Arc<Mutex<()>>>>,
     /// Says that a job is not as it was.
-    changes: watch::Sender<()>,
+    pub(super) changes: watch::Sender<()>,
 }
 
 /// A job and who runs it.
@@ -113,6 +119,15 @@ impl Runner {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "a backfill job broke off");
         }
+    }
+}
+
+impl Runner {
+    /// Ends it as a kill of the process would.
+    #[cfg(test)]
+    pub(super) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 }
 
@@ -209,8 +224,8 @@ impl Jobs {
             }
             shared.go_on(&entry, &mut *entry.runner.lock().await);
         }
-        tokio::spawn(keep_schedules(Arc::clone(&shared)));
-        Ok(Jobs { shared })
+        let schedules = tokio::spawn(keep_schedules(Arc::clone(&shared))).abort_handle();
+        Ok(Jobs { shared, schedules })
     }
 
     /// All jobs, by name.
@@ -267,10 +282,26 @@ impl Jobs {
 
     /// Stops everything, for the end of the process: the next start goes on.
     pub async fn stop(&self) {
+        self.schedules.abort();
+        let entries: Vec<Arc<Entry>> = self.shared.entries().values().cloned().collect();
+        let stopped = entries.iter().map(async |entry| {
+            if let Some(runner) = entry.runner.lock().await.take() {
+                runner.stop().await;
+            }
+        });
+        if tokio::time::timeout(STOP_TIME_MAX, join_all(stopped)).await.is_err() {
+            tracing::warn!("backfill jobs were cut off; the next start finds out how far they were");
+        }
+    }
+
+    /// Ends everything as a kill of the process would.
+    #[cfg(test)]
+    pub(super) async fn kill(&self) {
+        self.schedules.abort();
         let entries: Vec<Arc<Entry>> = self.shared.entries().values().cloned().collect();
         for entry in entries {
             if let Some(runner) = entry.runner.lock().await.take() {
-                runner.stop().await;
+                runner.kill().await;
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) const PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Wait before a part is begun anew.
 const RESTART_WAIT: Duration = Duration::from_secs(1);
 /// Accounts in one retry.
-const RETRIES_AT_ONCE: u32 = 50;
+const RETRIES_AT_ONCE: u32 = 20;
 
 /// The parts of a job that ask one provider.
 pub(super) struct Lane<'a> {

@@ -27,6 +27,8 @@ mod provider;
 mod runner;
 mod schedule;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod told;
 mod verify;
 mod view;
@@ -73,7 +75,7 @@ pub struct Context {
 /// The kind of job that a spec asks for.
 pub fn work(spec: &Spec, context: &Context) -> Box<dyn Work> {
     let witnesses = || Witnesses {
-        web: context.web.clone(),
+        web: context.web.at_rate(spec.requests_per_second),
         directory: context.directory.clone(),
         accounts: context.accounts.clone(),
         hosts: Arc::clone(&context.hosts),

@@ -3,11 +3,13 @@
 
 mod postgres;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write;
 use std::pin::Pin;
 
 use super::*;
+use crate::backfill::{Kind, Spec, State};
 use crate::config::{HostLimits, Validation};
 
 type Case = fn(Decisions) -> Pin<Box<dyn Future<Output = ()>>>;
@@ -34,6 +36,7 @@ cases![
     every_change_of_an_admin_is_audited,
     a_change_that_fails_leaves_no_audit,
     writers_at_the_same_time_all_succeed,
+    backfill_jobs_are_kept_with_their_parts_and_retries,
 ];
 
 const ADMIN: Actor<'static> = Actor::Admin("alice");
@@ -270,6 +273,100 @@ async fn writers_at_the_same_time_all_succeed(decisions: Decisions) {
     }
     let ids: Vec<u64> = decisions.audit(None, 100).await.unwrap().iter().rev().map(|row| row.id).collect();
     assert_eq!(ids, (1..=31).collect::<Vec<u64>>(), "audit ids have no gap");
+}
+
+async fn backfill_jobs_are_kept_with_their_parts_and_retries(decisions: Decisions) {
+    let mut job = JobRow {
+        name: "crawl".to_owned(),
+        spec: Spec { requests_per_second: Some(0.5), ..Spec::of_kind(Kind::Crawl) },
+        state: State::Running,
+        reason: Some("why".to_owned()),
+        last_error: None,
+        last_error_at_ms: None,
+        run: 2,
+        incarnation: u64::MAX - 1,
+        is_planned: true,
+        resumes: 3,
+        resumed_from: None,
+        resumed_at_ms: Some(4),
+        created_at_ms: 5,
+        started_at_ms: Some(6),
+        finished_at_ms: None,
+        next_run_at_ms: Some(7),
+    };
+    let part = |key: &str| PartRow {
+        key: key.to_owned(),
+        provider: "example.com".to_owned(),
+        expected: None,
+        state: PartState::Open,
+        cursor: None,
+        steps: 0,
+        moves: 0,
+        restarts: 0,
+        furthest: 0,
+        seen: 0,
+        added: 0,
+        removed: 0,
+        retrying: 0,
+        classes: BTreeMap::new(),
+        error: None,
+    };
+    let parts = [part("z"), part("a")];
+    decisions.plan_backfill_job(&job, &parts, ADMIN, "run_backfill_job").await.unwrap();
+    assert_eq!(decisions.backfill_jobs().await.unwrap(), [job.clone()]);
+    assert_eq!(decisions.backfill_parts("crawl").await.unwrap(), parts, "in their order");
+    (job.state, job.reason) = (State::Paused, None);
+    decisions.put_backfill_job(&job, ADMIN, "pause_backfill_job").await.unwrap();
+    assert_eq!(decisions.backfill_jobs().await.unwrap(), [job.clone()]);
+
+    let retry = |number: i64| Retry {
+        did: format!("did:web:h{number}.example.com"),
+        reason: "500".to_owned(),
+        tries: 1,
+        next_at_ms: 10 - number,
+    };
+    let classes = BTreeMap::from([("active".to_owned(), 9)]);
+    let mut moved = PartRow {
+        state: PartState::Retrying,
+        cursor: Some("c".to_owned()),
+        steps: 1,
+        moves: 2,
+        restarts: 1,
+        furthest: 3,
+        seen: 10,
+        added: 8,
+        removed: 1,
+        retrying: 9,
+        classes,
+        ..part("z")
+    };
+    let again = [retry(1), retry(2), retry(1)];
+    moved.retrying = decisions.move_backfill_part("crawl", &moved, &again, &[]).await.unwrap();
+    assert_eq!(moved.retrying, 2, "an account is asked again once, however often it is named");
+    assert_eq!(decisions.backfill_parts("crawl").await.unwrap(), [moved.clone(), part("a")]);
+    assert_eq!(decisions.backfill_retries("crawl", "z", 1).await.unwrap(), [retry(2)], "the next one first");
+    moved.retrying = decisions.move_backfill_part("crawl", &moved, &[], &[retry(2).did]).await.unwrap();
+    assert_eq!(decisions.backfill_retries("crawl", "z", 9).await.unwrap(), [retry(1)]);
+
+    // A plan that keeps the part keeps its retries.
+    decisions.plan_backfill_job(&job, &[part("b"), moved.clone()], Actor::Relay, "plan").await.unwrap();
+    assert_eq!(decisions.backfill_parts("crawl").await.unwrap(), [part("b"), moved.clone()]);
+    assert_eq!(decisions.backfill_retries("crawl", "z", 9).await.unwrap().len(), 1);
+    let reset = PartRow { state: PartState::Failed, retrying: 0, error: Some("it lies".to_owned()), ..moved };
+    decisions.reset_backfill_part("crawl", &reset).await.unwrap();
+    assert_eq!(decisions.backfill_parts("crawl").await.unwrap()[1], reset);
+    assert!(decisions.backfill_retries("crawl", "z", 9).await.unwrap().is_empty());
+
+    decisions.delete_backfill_job("crawl", ADMIN).await.unwrap();
+    assert!(decisions.backfill_jobs().await.unwrap().is_empty());
+    assert!(decisions.backfill_parts("crawl").await.unwrap().is_empty());
+    let audit = decisions.audit(None, 9).await.unwrap();
+    let actions: Vec<&str> = audit.iter().map(|row| row.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        ["delete_backfill_job", "pause_backfill_job", "run_backfill_job"],
+        "what the relay does is not"
+    );
 }
 
 #[tokio::test]
