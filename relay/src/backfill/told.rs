@@ -89,14 +89,16 @@ mod tests {
 
     const NOW: f64 = 1_800_000_000.0;
 
-    fn told(status: u16, headers: &[(&str, &str)]) -> Told {
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+
+    fn told(status: u16, headers: Headers<'_>) -> Told {
         let header = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         Told::read(StatusCode::from_u16(status).unwrap(), &headers.iter().map(header).collect(), NOW)
     }
 
     #[test]
     fn every_form_of_a_limit_that_is_used_up_is_understood() {
-        let forms: [&[(&str, &str)]; 5] = [
+        let forms: [Headers<'_>; 5] = [
             &[("RateLimit-Remaining", "0"), ("RateLimit-Reset", "5"), ("RateLimit-Policy", "100;w=10")],
             &[("ratelimit-remaining", "0"), ("ratelimit-reset", "1800000004"), ("ratelimit-policy", "100;w=10")],
             &[("RateLimit", "limit=100, remaining=0, reset=5"), ("RateLimit-Policy", "100;w=10;comment=\"x\"")],
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_busy_service_says_how_long_in_one_of_several_ways() {
-        let cases: [(&[(&str, &str)], Option<u64>); 6] = [
+        let cases: [(Headers<'_>, Option<u64>); 6] = [
             (&[("Retry-After", "7"), ("RateLimit-Reset", "9")], Some(7)),
             (&[("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT")], Some(0)),
             (&[("RateLimit-Limit", "10"), ("RateLimit-Reset", "9")], Some(9)),
