@@ -76,8 +76,9 @@ pub struct Context {
 
 /// The kind of job that a spec asks for.
 pub fn work(spec: &Spec, context: &Context) -> Box<dyn Work> {
+    let web = context.web.at_rate(spec.requests_per_second);
     let witnesses = || Witnesses {
-        web: context.web.clone(),
+        web: web.clone(),
         directory: context.directory.clone(),
         accounts: context.accounts.clone(),
         hosts: Arc::clone(&context.hosts),
@@ -87,7 +88,7 @@ pub fn work(spec: &Spec, context: &Context) -> Box<dyn Work> {
     match spec.kind {
         Kind::Crawl => Box::new(Crawl::new(witnesses(), spec.hosts.clone())),
         Kind::Verify => Box::new(Verify::new(witnesses())),
-        Kind::Import => match Import::new(spec, &context.web, context.directory.clone()) {
+        Kind::Import => match Import::new(spec, web, context.directory.clone()) {
             Ok(import) => Box::new(import),
             Err(error) => Box::new(Impossible(error.to_string())),
         },

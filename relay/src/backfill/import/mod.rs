@@ -54,12 +54,12 @@ pub struct Import {
 }
 
 impl Import {
-    /// What `spec` asks for.
-    pub fn new(spec: &Spec, web: &Web, directory: Directory) -> Result<Import, NotAUrl> {
+    /// What `spec` asks for, at the rate of `web`.
+    pub fn new(spec: &Spec, web: Web, directory: Directory) -> Result<Import, NotAUrl> {
         let url = |text: &String| web_url(text).ok_or_else(|| NotAUrl(text.clone()));
         let source = |text: &String| url(text).map(Source::new).map(|source| (source.name(), source));
         Ok(Import {
-            web: web.at_rate(spec.requests_per_second),
+            web,
             directory,
             sources: spec.sources.iter().map(source).collect::<Result<_, _>>()?,
             lists: spec.collections.lists.iter().map(url).collect::<Result<_, _>>()?,

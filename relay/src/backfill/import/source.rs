@@ -22,7 +22,7 @@ const PAGE_ACCOUNTS_MAX: usize = 10_000;
 /// Longest page that is read, in bytes.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Longest cursor, in bytes; those that are known have less than 100.
-const CURSOR_BYTES_MAX: usize = 4 << 10;
+const CURSOR_BYTES_MAX: usize = 1 << 10;
 /// Times that an answer is asked for that makes no sense, as those of a proxy may, and the time between them.
 const GARBLED_MAX: usize = 3;
 const GARBLED_PAUSE: Duration = Duration::from_secs(1);

@@ -48,11 +48,15 @@ fn spec(source: &sim::Directory, collections: Collections) -> Spec {
         sources: vec![source.url()],
         collections,
         hosts: Vec::new(),
-        requests_per_second: Some(10_000.0),
+        requests_per_second: None,
         concurrency: None,
         schedule: None,
         declared_by: None,
     }
+}
+
+fn web() -> Web {
+    Web::new(true).unwrap().at_rate(Some(10_000.0))
 }
 
 fn names(names: &[&str]) -> Collections {
@@ -65,7 +69,7 @@ async fn setup(pairs: impl IntoIterator<Item = (String, String)>) -> Setup {
     let store = Store::open(folder.path(), Sizes { block_cache: 1 << 20, memtables: 1 << 20 }).unwrap();
     let directory = Directory::open(store).unwrap();
     let spec = spec(&source, names(&[POST]));
-    let import = Import::new(&spec, &Web::new(true).unwrap(), directory.clone()).unwrap();
+    let import = Import::new(&spec, web(), directory.clone()).unwrap();
     Setup { source, import, directory, _folder: folder }
 }
 
@@ -73,7 +77,7 @@ impl Setup {
     fn with(mut self, change: impl FnOnce(&mut Spec)) -> Setup {
         let mut spec = spec(&self.source, Collections::default());
         change(&mut spec);
-        self.import = Import::new(&spec, &Web::new(true).unwrap(), self.directory.clone()).unwrap();
+        self.import = Import::new(&spec, web(), self.directory.clone()).unwrap();
         self
     }
 
@@ -219,7 +223,7 @@ async fn a_source_that_is_away_is_waited_for() {
     assert_eq!(import.step(&part).await.unwrap().seen, 1000, "a restart is nothing");
     let gone = sim::server::free_address();
     let spec = Spec { sources: vec![format!("http://{gone}")], ..spec(&source, names(&[POST])) };
-    let import = Import::new(&spec, &Web::new(true).unwrap(), import.directory).unwrap();
+    let import = Import::new(&spec, web(), import.directory).unwrap();
     let part = Part { key: format!("{gone} {POST}"), ..part };
     assert!(matches!(import.step(&part).await, Err(Trouble::Wait { after: None, .. })));
 }
@@ -428,7 +432,7 @@ async fn what_is_no_url_is_named() {
     let import = |change: &dyn Fn(&mut Spec)| {
         let mut spec = spec(&setup.source, names(&[POST]));
         change(&mut spec);
-        Import::new(&spec, &Web::new(true).unwrap(), setup.directory.clone()).err()
+        Import::new(&spec, web(), setup.directory.clone()).err()
     };
     assert_eq!(import(&|_| {}), None);
     for text in ["relay.example.com", "wss://relay.example.com", "https://", "https://me:secret@relay.example.com"] {
