@@ -7,6 +7,7 @@
 mod bytes;
 mod case;
 mod document;
+mod names;
 mod oracle;
 mod relay_inside;
 mod requests;
@@ -14,6 +15,7 @@ mod tree;
 
 pub use bytes::{car, cbor, check_commit, frame};
 pub use document::{did_document, multikey};
+pub use names::names;
 pub use requests::{admin, cursor};
 pub use tree::{inversion, inversion_indigo, mst_node};
 
@@ -21,7 +23,7 @@ pub use tree::{inversion, inversion_indigo, mst_node};
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their programs and of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("admin", admin),
     ("car", car),
     ("cbor", cbor),
@@ -33,4 +35,5 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("inversion_indigo", inversion_indigo),
     ("mst_node", mst_node),
     ("multikey", multikey),
+    ("names", names),
 ];

@@ -73,6 +73,7 @@ fn seeds() -> BTreeMap<&'static str, Inputs> {
         ("inversion_indigo", cases()),
         ("did_document", documents()),
         ("multikey", numbered(NAMES)),
+        ("names", numbered(LISTS)),
         ("cursor", numbered(QUERIES)),
         ("admin", numbered(BODIES)),
         ("frame", frames),
@@ -166,6 +167,16 @@ const NAMES: &[&str] = &[
     "https://pds.example.com/",
     "ws://10.0.0.1:2583",
     "com.example.record/3jzfcijpj2z2a",
+];
+
+const LISTS: &[&str] = &[
+    "# A list\n\ncom.example.one\n  com.example.two \r\n#com.example.three\n",
+    "- [app.bsky.feed.post](https://lexicon.garden/lexicon/did:plc:4v4y5r3lwsbtmsxhile2ljac/app.bsky.feed.post): A post.\n",
+    "## `app.bsky.feed`\n\n`app.bsky.feed.*` has `app.bsky.feed.post`, app.bsky.feed.{like,repost} and app.bsky.feed.defs#postView.\n",
+    "| name | used by |\n|---|---|\n| **cx.vmx.matadisco** | docs.example.com, v1.2.3 |\n",
+    "at://did:web:games.example.com/com.example.post/3k2a me@mail.example.social @handle.bsky.social com.example.app://x www.example.blue:80",
+    "<a href=\"/lexicon/com.example.post\">index.some.html</a> {\"id\": \"com.example.post\"} xn--p1ai.example.x Foo.bar.baz",
+    "com..example.post .com.example.post -com.example.post com.example.post...",
 ];
 
 /// The first byte is the method.

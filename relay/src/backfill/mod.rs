@@ -15,10 +15,12 @@ mod check;
 mod clock;
 mod crawl;
 mod finding;
+mod import;
 mod jobs;
 mod lane;
 mod life;
 mod moves;
+mod names;
 mod note;
 mod pace;
 mod pairs;
@@ -38,7 +40,9 @@ mod work;
 
 pub use check::SpecError;
 pub use crawl::Crawl;
+pub use import::{Import, NotAUrl};
 pub use jobs::{Error, Jobs, Parts};
+pub use names::nsids;
 pub use note::StorageError;
 pub use pairs::{Refused, Taken, Taking};
 pub use schedule::{Schedule, ScheduleError};
@@ -74,8 +78,9 @@ pub struct Context {
 
 /// The kind of job that a spec asks for.
 pub fn work(spec: &Spec, context: &Context) -> Box<dyn Work> {
+    let web = context.web.at_rate(spec.requests_per_second);
     let witnesses = || Witnesses {
-        web: context.web.at_rate(spec.requests_per_second),
+        web: web.clone(),
         directory: context.directory.clone(),
         accounts: context.accounts.clone(),
         hosts: Arc::clone(&context.hosts),
@@ -85,22 +90,24 @@ pub fn work(spec: &Spec, context: &Context) -> Box<dyn Work> {
     match spec.kind {
         Kind::Crawl => Box::new(Crawl::new(witnesses(), spec.hosts.clone())),
         Kind::Verify => Box::new(Verify::new(witnesses())),
-        kind => Box::new(Missing(kind)),
+        Kind::Import => match Import::new(spec, web, context.directory.clone()) {
+            Ok(import) => Box::new(import),
+            Err(error) => Box::new(Impossible(error.to_string())),
+        },
+        Kind::Pairs => Box::new(Impossible("pairs are sent to it, it has none to find".to_owned())),
     }
 }
 
-/// A kind that takes no steps by itself.
-struct Missing(Kind);
+/// What takes no steps, and why.
+struct Impossible(String);
 
-impl Work for Missing {
+impl Work for Impossible {
     fn plan(&self) -> Later<'_, Result<Vec<Planned>, Trouble>> {
-        Box::pin(async {
-            Err(Trouble::Fail(format!("this version of the relay has no jobs of the kind {:?}", self.0)))
-        })
+        Box::pin(async { Err(Trouble::Fail(self.0.clone())) })
     }
 
     fn step<'a>(&'a self, _part: &'a Part) -> Later<'a, Result<Step, Trouble>> {
-        Box::pin(async { Err(Trouble::Fail("it has no parts".to_owned())) })
+        Box::pin(async { Err(Trouble::Fail(self.0.clone())) })
     }
 
     fn retry<'a>(&'a self, part: &'a Part, _dids: &'a [crate::protocol::did::Did]) -> Later<'a, Result<Step, Trouble>> {

@@ -16,9 +16,9 @@ pub(super) fn provider(host: &str, addresses: &[IpAddr]) -> String {
         return (*suffix).to_owned();
     }
     // On loopback every port is a server of its own, in tests.
-    let shared = addresses.iter().map(|address| net::network(*address)).filter(|address| !address.is_loopback());
+    let shared = addresses.iter().filter(|address| !address.is_loopback());
     // A name with several addresses has the same one every time.
-    shared.min().map_or_else(|| host.to_owned(), |address| address.to_string())
+    shared.map(|address| net::network(*address)).min().map_or_else(|| host.to_owned(), |address| address.to_string())
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use crate::net;
 const PAUSE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A reset from here on is a time, in seconds since 1970; below it is a number of seconds.
 const RESET_IS_TIME_FROM: f64 = 1e9;
+/// What may be missing of a time in whole seconds.
+const RESET_ROUNDING: f64 = 1.0;
 
 /// What an answer says of the next requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -42,7 +44,7 @@ impl Told {
         let reset = number("ratelimit-reset", &[""]).or_else(|| number("ratelimit", &["reset", "t"]));
         let policies: Vec<(f64, f64)> = texts(headers, "ratelimit-policy").flat_map(policies).collect();
         let window = policies.iter().map(|(_, window)| *window).next();
-        let reset = reset.map(|reset| if reset < RESET_IS_TIME_FROM { reset } else { reset - now });
+        let reset = reset.map(|reset| if reset < RESET_IS_TIME_FROM { reset } else { reset + RESET_ROUNDING - now });
         let is_used_up = is_busy || remaining == Some(0.0);
         let asked = net::retry_after(headers).filter(|_| !status.is_success());
         let pause = asked.or_else(|| seconds(reset.or(window)?).filter(|_| is_used_up));
@@ -87,16 +89,18 @@ mod tests {
 
     const NOW: f64 = 1_800_000_000.0;
 
-    fn told(status: u16, headers: &[(&str, &str)]) -> Told {
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+
+    fn told(status: u16, headers: Headers<'_>) -> Told {
         let header = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         Told::read(StatusCode::from_u16(status).unwrap(), &headers.iter().map(header).collect(), NOW)
     }
 
     #[test]
     fn every_form_of_a_limit_that_is_used_up_is_understood() {
-        let forms: [&[(&str, &str)]; 5] = [
+        let forms: [Headers<'_>; 5] = [
             &[("RateLimit-Remaining", "0"), ("RateLimit-Reset", "5"), ("RateLimit-Policy", "100;w=10")],
-            &[("ratelimit-remaining", "0"), ("ratelimit-reset", "1800000005"), ("ratelimit-policy", "100;w=10")],
+            &[("ratelimit-remaining", "0"), ("ratelimit-reset", "1800000004"), ("ratelimit-policy", "100;w=10")],
             &[("RateLimit", "limit=100, remaining=0, reset=5"), ("RateLimit-Policy", "100;w=10;comment=\"x\"")],
             &[("RateLimit", "\"default\";r=0;t=5"), ("RateLimit-Policy", "\"default\";q=100;w=10")],
             &[("RateLimit", "\"default\"; r=0; t=5"), ("RateLimit-Policy", "\"s\"; q=20; w=1, \"d\"; q=100; w=10")],
@@ -116,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_busy_service_says_how_long_in_one_of_several_ways() {
-        let cases: [(&[(&str, &str)], Option<u64>); 6] = [
+        let cases: [(Headers<'_>, Option<u64>); 6] = [
             (&[("Retry-After", "7"), ("RateLimit-Reset", "9")], Some(7)),
             (&[("Retry-After", "Sun, 06 Nov 1994 08:49:37 GMT")], Some(0)),
             (&[("RateLimit-Limit", "10"), ("RateLimit-Reset", "9")], Some(9)),

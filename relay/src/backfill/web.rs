@@ -1,5 +1,8 @@
 //! Requests to services that are not ours: as slow as they ask, within bounds of bytes and time.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use tokio::time::timeout;
 use super::pace::{Pace, Turn};
 use super::provider::provider;
 use super::told::Told;
+use super::work::Trouble;
 use crate::net::{self, ClientError, ReadError, describe, read_bounded};
 
 /// Requests to one provider per second, where a job says nothing else. A PDS of Bluesky allows 10.
@@ -67,6 +71,15 @@ pub enum Refusal {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Trouble {
+        match refusal {
+            Refusal::Later { reason, after } => Trouble::Wait { reason, after },
+            Refusal::Answer { .. } | Refusal::Malformed { .. } => Trouble::Fail(refusal.to_string()),
+        }
+    }
 }
 
 impl Web {
