@@ -341,15 +341,15 @@ async fn answer(shared: &Shared, route: Route, query: &str) -> Response {
 }
 
 /// The parameters of a request, in order.
-struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    fn read(query: &str) -> Parameters {
+    pub(crate) fn read(query: &str) -> Parameters {
         let url = reqwest::Url::parse(&format!("http://directory/?{query}")).expect("a URL");
         Parameters(url.query_pairs().into_owned().collect())
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 

@@ -1,23 +1,24 @@
 //! A simulated PDS: it keeps a backlog of frames, serves it as `subscribeRepos`, and misbehaves on demand.
 
+mod accounts;
 mod stream;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::extract::{Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
-use crate::event::{Commit, Event, content};
+use self::accounts::Accounts;
+pub use self::accounts::Question;
+use crate::event::{Event, content};
 use crate::server::{Server, free_address};
 
 /// A host. While it is down, what it emits waits in its backlog.
@@ -61,25 +62,13 @@ struct HostState {
     last_seq: u64,
     /// Frames up to this seq are no longer served.
     forgotten: u64,
-    repos: BTreeMap<String, Repo>,
-    /// What `getRepoStatus` says of an account; of others it says that there is none.
-    statuses: BTreeMap<String, Value>,
-    /// How often it was asked.
-    status_requests: u64,
+    accounts: Accounts,
     server_header: Option<HeaderValue>,
     /// The next frame is sent by half, and then the connection ends.
     cut_next: bool,
     streams: u64,
     /// The cursor of each subscription so far.
     cursors: Vec<Option<u64>>,
-}
-
-/// What `listRepos` and `describeRepo` say of an account.
-#[derive(Default)]
-struct Repo {
-    rev: String,
-    head: String,
-    collections: BTreeSet<String>,
 }
 
 impl Host {
@@ -103,7 +92,7 @@ impl Host {
         let event = event.into();
         self.push(|state| {
             if let Event::Commit(commit) = &event {
-                state.note(commit);
+                state.accounts.note(commit);
             }
             let seq = state.last_seq + 1;
             Sent { seq, frame: event.encode(seq).into() }
@@ -151,20 +140,6 @@ impl Host {
     /// Calls itself something in the header `Server`.
     pub fn set_server_header(&self, value: &'static str) {
         self.shared.lock().server_header = Some(HeaderValue::from_static(value));
-    }
-
-    /// Says of an account, when asked, that it is active, or why it is not.
-    pub fn set_repo_status(&self, did: &str, status: Option<&str>) {
-        let mut answer = json!({ "did": did, "active": status.is_none() });
-        if let Some(status) = status {
-            answer["status"] = status.into();
-        }
-        self.shared.lock().statuses.insert(did.to_owned(), answer);
-    }
-
-    /// How often it was asked for the status of an account.
-    pub fn status_requests(&self) -> u64 {
-        self.shared.lock().status_requests
     }
 
     /// Breaks the connection within the next frame that it sends.
@@ -223,22 +198,11 @@ impl Shared {
     }
 }
 
-impl HostState {
-    fn note(&mut self, commit: &Commit) {
-        let repo = self.repos.entry(commit.did.clone()).or_default();
-        repo.rev = commit.rev.clone();
-        repo.head = commit.root.to_string();
-        repo.collections.extend(commit.ops.iter().filter_map(|op| Some(op.path.split_once('/')?.0.to_owned())));
-    }
-}
-
 fn routes(shared: Arc<Shared>, stop: watch::Receiver<bool>) -> Router {
     Router::new()
         .route("/xrpc/com.atproto.server.describeServer", get(describe_server))
-        .route("/xrpc/com.atproto.sync.listRepos", get(list_repos))
-        .route("/xrpc/com.atproto.repo.describeRepo", get(describe_repo))
-        .route("/xrpc/com.atproto.sync.getRepoStatus", get(repo_status))
         .route("/xrpc/com.atproto.sync.subscribeRepos", get(stream::subscribe_repos))
+        .merge(accounts::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), server_header))
         .layer(axum::Extension(stop))
         .with_state(shared)
@@ -255,37 +219,4 @@ async fn server_header(State(shared): State<Arc<Shared>>, request: Request, next
 async fn describe_server(State(shared): State<Arc<Shared>>) -> Response {
     let did = format!("did:web:{}", shared.name.replace(':', "%3A"));
     Json(json!({ "did": did, "availableUserDomains": [".example.com"] })).into_response()
-}
-
-async fn list_repos(State(shared): State<Arc<Shared>>) -> Response {
-    let state = shared.lock();
-    let repos = state.repos.iter();
-    let repos = repos.map(|(did, repo)| json!({ "did": did, "head": repo.head, "rev": repo.rev, "active": true }));
-    Json(json!({ "repos": repos.collect::<Vec<_>>() })).into_response()
-}
-
-#[derive(Deserialize)]
-struct ByDid {
-    did: String,
-}
-
-async fn repo_status(State(shared): State<Arc<Shared>>, Query(ByDid { did }): Query<ByDid>) -> Response {
-    let mut state = shared.lock();
-    state.status_requests += 1;
-    match state.statuses.get(&did) {
-        Some(status) => Json(status.clone()).into_response(),
-        None => (StatusCode::BAD_REQUEST, Json(json!({ "error": "RepoNotFound" }))).into_response(),
-    }
-}
-
-#[derive(Deserialize)]
-struct ByRepo {
-    repo: String,
-}
-
-async fn describe_repo(State(shared): State<Arc<Shared>>, Query(ByRepo { repo: did }): Query<ByRepo>) -> Response {
-    match shared.lock().repos.get(&did) {
-        Some(repo) => Json(json!({ "did": did, "collections": repo.collections })).into_response(),
-        None => (StatusCode::BAD_REQUEST, Json(json!({ "error": "RepoNotFound" }))).into_response(),
-    }
 }

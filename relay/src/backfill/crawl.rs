@@ -1,38 +1,47 @@
 //! Crawls: PDS hosts are asked for their accounts, and then for each account's collections.
 
 mod pages;
+mod patience;
 mod place;
 mod walk;
 
 use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
 
 use self::pages::Pages;
+use self::patience::Patience;
 use self::place::Place;
 use self::walk::{Walk, Walked};
-use super::pds::{Listed, Pds};
+use super::pds::{Listed, Pds, provider};
 use super::witness::Witnesses;
 use super::{Later, Part, Planned, Step, Trouble, Work};
 use crate::decisions::HostStatus;
 use crate::host::HostName;
 use crate::protocol::did::Did;
 
-/// Accounts of a step: so many are asked for once more after a kill.
+/// Accounts of a step, and how long it goes on: what is done in it is done once more after a kill.
 const STEP_ACCOUNTS_MAX: usize = 20;
+const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 /// Accounts that a host may list: as many as the network has.
 const LISTED_MAX: u64 = 50_000_000;
+/// Names that are looked up at once, to see which hosts share a limit.
+const LOOKUPS: usize = 64;
 
 /// Asks hosts for all their accounts, and what collections they have.
 pub struct Crawl {
     witnesses: Witnesses,
     hosts: Vec<String>,
     pages: Pages,
+    patience: Patience,
 }
 
 impl Crawl {
     /// A crawl of hosts by name; if there are none, of all that this relay knows and that are neither banned nor
     /// offline.
     pub fn new(witnesses: Witnesses, hosts: Vec<String>) -> Crawl {
-        Crawl { witnesses, hosts, pages: Pages::default() }
+        Crawl { witnesses, hosts, pages: Pages::default(), patience: Patience::default() }
     }
 
     fn hosts_to_ask(&self) -> Result<Vec<HostName>, Trouble> {
@@ -55,16 +64,14 @@ impl Crawl {
         }
     }
 
-    fn hosts_planned(&self) -> Result<Vec<Planned>, Trouble> {
-        let planned = self.hosts_to_ask()?.into_iter().map(|name| {
-            let accounts = self.witnesses.hosts.find(name.as_str()).map(|host| host.accounts());
-            Planned {
-                key: name.to_string(),
-                provider: name.to_string(),
-                expected: accounts.filter(|accounts| *accounts > 0),
-            }
+    async fn plan_hosts(&self) -> Result<Vec<Planned>, Trouble> {
+        let planned = self.hosts_to_ask()?.into_iter().map(|host| async move {
+            let provider = provider(&self.witnesses.web, &host).await;
+            let known = self.witnesses.hosts.find(host.as_str()).map(|known| known.accounts());
+            Planned { key: host.to_string(), provider, expected: known.filter(|accounts| *accounts > 0) }
         });
-        Ok(planned.collect())
+        let planned: Vec<_> = planned.collect();
+        Ok(stream::iter(planned).buffered(LOOKUPS).collect().await)
     }
 
     async fn ask_next(&self, part: &Part) -> Result<Step, Trouble> {
@@ -73,12 +80,11 @@ impl Crawl {
             return Err(Trouble::Fail(format!("{host} lists more than {LISTED_MAX} accounts")));
         }
         let place = Place::read(part.cursor.as_deref())?;
-        let page = self.pages.get(&Pds::new(&self.witnesses.web, &host), place.page.as_deref()).await?;
+        let pds = Pds::new(&self.witnesses.web, &host).await;
+        let page = self.pages.get(&pds, place.page.as_deref()).await?;
         place.check(&host, &page)?;
-
         let left = page.after(place.account.as_deref());
-        let next = &left[..left.len().min(STEP_ACCOUNTS_MAX)];
-        let walked = Walk::new(&self.witnesses, &host).along(next).await?;
+        let walked = self.walk(&pds, &left[..left.len().min(STEP_ACCOUNTS_MAX)], STEP_TIME_MAX).await?;
         let place = place.behind(&walked, &page);
         if place.is_none() {
             self.pages.forget(host.as_str());
@@ -88,16 +94,35 @@ impl Crawl {
 
     async fn ask_again(&self, part: &Part, dids: &[Did]) -> Result<Step, Trouble> {
         let host = self.host(&part.key)?;
+        let pds = Pds::new(&self.witnesses.web, &host).await;
         let accounts: Vec<Listed> = dids.iter().map(Listed::from).collect();
-        let Walked { done, mut step, .. } = Walk::new(&self.witnesses, &host).along(&accounts).await?;
-        step.again.extend(dids[done..].iter().map(|did| (did.clone(), "it was not its turn".to_owned())));
+        let Walked { done, mut step, .. } = self.walk(&pds, &accounts, Duration::MAX).await?;
+        step.again.extend(dids[done..].iter().map(|did| (did.clone(), format!("{host} did not answer before"))));
         Ok(Step { cursor: part.cursor.clone(), ..step })
+    }
+
+    /// Walks along accounts. Where somebody has to be waited for time and again at the same account, that one is put off:
+    /// it may be the reason.
+    async fn walk(&self, pds: &Pds<'_>, accounts: &[Listed], time_max: Duration) -> Result<Walked, Trouble> {
+        let host = pds.name.as_str();
+        match (Walk::new(&self.witnesses, pds).along(accounts, time_max).await, accounts.first()) {
+            (Err(Trouble::Wait { reason, after }), Some(first)) => {
+                if self.patience.is_over(host, first) {
+                    return Ok(Walked::put_off(first, reason));
+                }
+                Err(Trouble::Wait { reason, after })
+            }
+            (walked, _) => {
+                self.patience.renew(host);
+                walked
+            }
+        }
     }
 }
 
 impl Work for Crawl {
     fn plan(&self) -> Later<'_, Result<Vec<Planned>, Trouble>> {
-        Box::pin(std::future::ready(self.hosts_planned()))
+        Box::pin(self.plan_hosts())
     }
 
     fn step<'a>(&'a self, part: &'a Part) -> Later<'a, Result<Step, Trouble>> {

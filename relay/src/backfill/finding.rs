@@ -114,3 +114,49 @@ impl Finding {
         Finding { class, edits: is_shown.then(|| Edit::Hide(did.clone())).into_iter().collect() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_changes_what_is_not_so_already() {
+        let did = &Did::parse("did:plc:7iza6de2dwap2sbkpav7c6c6").unwrap();
+        let names = |names: &[&str]| names.iter().map(|name| Nsid::parse(name).unwrap()).collect::<BTreeSet<_>>();
+        let known = |hidden| Before { rev: Tid::from_u64(7), host: Some(1), collections: names(&["a.b.c"]), hidden };
+        let replace = |collections: &[&str]| Edit::Replace {
+            did: did.clone(),
+            collections: names(collections).into_iter().collect(),
+            rev: Tid::from_u64(7),
+        };
+        let (hide, show, forget) = (Edit::Hide(did.clone()), Edit::Show(did.clone()), Edit::Forget(did.clone()));
+        let active = |collections| Answer::Active(names(collections));
+        let (shown, verified, inactive) = (known(None), known(Some(Hidden::Verified)), known(Some(Hidden::Inactive)));
+        let empty = Before { rev: Tid::from_u64(7), ..Before::default() };
+        let away = Answer::Inactive(Status::Suspended);
+        let cases = [
+            (&shown, active(&["a.b.c"]), "active", vec![replace(&["a.b.c"])]),
+            (&shown, active(&["a.b.c", "d.e.f"]), "mended", vec![replace(&["a.b.c", "d.e.f"])]),
+            (&shown, active(&[]), "mended", vec![replace(&[])]),
+            (&empty, active(&["a.b.c"]), "mended", vec![replace(&["a.b.c"])]),
+            (&empty, active(&[]), "active", vec![replace(&[])]),
+            (&verified, active(&["a.b.c"]), "active", vec![replace(&["a.b.c"]), show]),
+            (&inactive, active(&["a.b.c"]), "active", vec![replace(&["a.b.c"])]),
+            (&shown, Answer::Excessive, "excessive", vec![]),
+            (&shown, away.clone(), "suspended", vec![hide]),
+            (&verified, away.clone(), "suspended", vec![]),
+            (&inactive, away.clone(), "suspended", vec![]),
+            (&empty, away, "suspended", vec![]),
+            (&shown, Answer::Inactive(Status::Deleted), "deleted", vec![forget.clone()]),
+            (&shown, Answer::Absent, "gone", vec![forget.clone()]),
+            (&verified, Answer::Absent, "gone", vec![forget]),
+            (&empty, Answer::Absent, "gone", vec![]),
+        ];
+        for (before, answer, class, edits) in cases {
+            let finding = Finding::of_answer(did, before, answer.clone());
+            assert_eq!((finding.class.name(), finding.edits), (class, edits), "{answer:?} of {before:?}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use reqwest::Url;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::{Refusal, Web};
@@ -28,7 +29,10 @@ const SHOWN_CHARS_MAX: usize = 64;
 /// One PDS.
 pub(super) struct Pds<'a> {
     web: &'a Web,
+    /// Its name.
     pub name: &'a HostName,
+    /// With whom it shares a limit.
+    provider: String,
 }
 
 /// A page of its accounts.
@@ -91,8 +95,9 @@ struct StatusJson {
 }
 
 impl<'a> Pds<'a> {
-    pub fn new(web: &'a Web, name: &'a HostName) -> Pds<'a> {
-        Pds { web, name }
+    /// The PDS of that name.
+    pub async fn new(web: &'a Web, name: &'a HostName) -> Pds<'a> {
+        Pds { web, name, provider: provider(web, name).await }
     }
 
     /// The page of its accounts that a cursor leads to, or the first.
@@ -107,15 +112,6 @@ impl<'a> Pds<'a> {
         let accounts = page.repos.into_iter().map(Listed::read);
         let accounts = accounts.filter(|account| known.insert(account.text.clone())).collect();
         Ok(Page { accounts, cursor: page.cursor.filter(|cursor| !cursor.is_empty()) })
-    }
-
-    /// Whether it answers at all.
-    pub async fn is_there(&self) -> Result<(), Refusal> {
-        let asked = self.get::<PageJson>("com.atproto.sync.listRepos", &[("limit", "1")], PAGE_BYTES_MAX).await;
-        match asked {
-            Err(later @ Refusal::Later { .. }) => Err(later),
-            _ => Ok(()),
-        }
     }
 
     /// What it says of an account. `describeRepo` is enough for that: it reads the collections from the repository that
@@ -160,7 +156,7 @@ impl<'a> Pds<'a> {
         Err(self.malformed(format!("asked for {asked}, it answers for {}", shown(stated))))
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(
+    async fn get<T: DeserializeOwned>(
         &self,
         method: &str,
         query: &[(&str, &str)],
@@ -168,11 +164,19 @@ impl<'a> Pds<'a> {
     ) -> Result<T, Refusal> {
         let url = Url::parse_with_params(&self.name.url("http", &format!("/xrpc/{method}")), query);
         let url = url.map_err(|error| self.malformed(error.to_string()))?;
-        self.web.get(self.name.as_str(), url, bytes_max).await
+        self.web.get(&self.provider, url, bytes_max).await
     }
 
     fn malformed(&self, reason: String) -> Refusal {
         Refusal::Malformed { host: self.name.to_string(), reason }
+    }
+}
+
+/// With whom a host shares a limit; itself if there is no telling.
+pub(super) async fn provider(web: &Web, name: &HostName) -> String {
+    match Url::parse(&name.url("http", "")) {
+        Ok(url) => web.provider(&url).await,
+        Err(_) => name.to_string(),
     }
 }
 

@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 
 use self::quiet::Quiet;
 use super::finding::{Before, Class, Finding};
+use super::pds::Pds;
 use super::witness::{Home, Obstacle, Witnesses, Word};
 use super::{Later, Part, Planned, Step, Trouble, Work};
 use crate::host::HostName;
@@ -123,22 +124,26 @@ impl Verify {
 
     /// What a host says of its accounts, one after the other.
     async fn ask(&self, host: &HostName, accounts: &[Asked]) -> Vec<Looked> {
+        let pds = Pds::new(&self.witnesses.web, host).await;
         let mut looked_at = Vec::with_capacity(accounts.len());
         for account in accounts {
             let found = match self.quiet.is_resting(host) {
                 true => Err(Obstacle::Account(format!("{host} has not answered lately"))),
-                false => self.ask_for(host, account).await,
+                false => self.ask_for(&pds, account).await,
             };
             looked_at.push(Looked { did: account.did.clone(), found });
         }
         looked_at
     }
 
-    async fn ask_for(&self, host: &HostName, Asked { did, before, has_moved }: &Asked) -> Result<Finding, Obstacle> {
-        let asked = self.witnesses.ask(host, did, before).await;
-        self.quiet.heard(host, asked.as_ref().err());
+    async fn ask_for(&self, pds: &Pds<'_>, Asked { did, before, has_moved }: &Asked) -> Result<Finding, Obstacle> {
+        let asked = self.witnesses.ask(pds, did, before).await;
+        self.quiet.heard(pds.name, asked.as_ref().err());
         let (word, has_moved) = match asked? {
-            Word::Moved(name) => (self.witnesses.ask(&self.witnesses.host_name(&name)?, did, before).await?, true),
+            Word::Moved(name) => {
+                let host = self.witnesses.host_name(&name)?;
+                (self.witnesses.ask(&Pds::new(&self.witnesses.web, &host).await, did, before).await?, true)
+            }
             word => (word, *has_moved),
         };
         match word {

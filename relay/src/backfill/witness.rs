@@ -102,11 +102,11 @@ impl Witnesses {
 
     /// What the host of an account says of it. If it knows no such account, its identity is looked up once more: it may
     /// have moved since.
-    pub(super) async fn ask(&self, host: &HostName, did: &Did, before: &Before) -> Result<Word, Obstacle> {
-        let answer = Pds::new(&self.web, host).describe(did).await?;
+    pub(super) async fn ask(&self, pds: &Pds<'_>, did: &Did, before: &Before) -> Result<Word, Obstacle> {
+        let answer = pds.describe(did).await?;
         if answer == Answer::Absent {
             match self.home(did, Freshness::Forced).await? {
-                Home::Host(name) if name != host.as_str() => return Ok(Word::Moved(name)),
+                Home::Host(name) if name != pds.name.as_str() => return Ok(Word::Moved(name)),
                 Home::Nowhere => return Ok(Word::Found(Finding::hidden(Class::Homeless, did, before))),
                 Home::Host(_) | Home::Gone => {}
             }
@@ -149,10 +149,8 @@ impl From<collections::Error> for Obstacle {
 
 /// An identity that is not to be had. Where the PLC directory itself is left alone, no other is to be had either.
 fn unresolved(did: &Did, error: &Transient) -> Obstacle {
-    match error {
-        Transient::Paused { retry_after, .. } if did.method() == Method::Plc => {
-            Obstacle::All { reason: error.to_string(), after: Some(*retry_after) }
-        }
+    match error.retry_after() {
+        Some(after) if did.method() == Method::Plc => Obstacle::All { reason: error.to_string(), after: Some(after) },
         _ => Obstacle::Account(error.to_string()),
     }
 }

@@ -64,6 +64,8 @@ pub enum Fault {
     MalformedDid,
     /// None of its accounts is a DID of the network.
     ForeignDids,
+    /// Answers for another account than it was asked for.
+    OtherDid,
 }
 
 /// No two of the cursors that are made up are the same.
@@ -71,7 +73,7 @@ static CURSORS: AtomicU64 = AtomicU64::new(0);
 
 impl Fault {
     /// The answer to a request that would be answered with `honest`.
-    pub(super) async fn answer(&self, query: &Parameters, honest: Response) -> Response {
+    pub(crate) async fn answer(&self, query: &Parameters, honest: Response) -> Response {
         let cursor = query.get("cursor").map(str::to_owned);
         let new_cursor = || format!("made-up-{}", CURSORS.fetch_add(1, Ordering::Relaxed));
         match self {
@@ -117,6 +119,7 @@ impl Fault {
             }
             Fault::HugeCursor(bytes) => changed(honest, |page| page["cursor"] = json!("c".repeat(*bytes))).await,
             Fault::MalformedDid => changed(honest, |page| page["repos"][0]["did"] = json!("not a DID")).await,
+            Fault::OtherDid => changed(honest, |answer| answer["did"] = json!(made_up_did(0, 0))).await,
             Fault::ForeignDids => {
                 let dids = ["did:key:zQ3shZc2QzApp2oymGvQbzP8eKheVshBHbU4ZYjeXqwSKEn6N", "did:plc:short", "", "at://x"];
                 Json(json!({ "repos": dids.map(|did| json!({ "did": did })) })).into_response()

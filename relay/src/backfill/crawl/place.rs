@@ -78,3 +78,75 @@ impl Place {
         Some(Place { page: Some(next), account: None, ..self })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::account::Status;
+    use crate::backfill::pds::Listed;
+
+    fn page(number: usize, cursor: Option<usize>) -> Page {
+        let account = |index| Listed { text: format!("{number}/{index}"), did: None, status: Status::Active };
+        Page { accounts: (0..3).map(account).collect(), cursor: cursor.map(|cursor| cursor.to_string()) }
+    }
+
+    fn walked(done: usize) -> Walked {
+        Walked { done, own: done as u64, ..Walked::default() }
+    }
+
+    /// How many pages of a host are read whose pages follow each other as `next` says; and whether it was found to lie.
+    fn pages_read(next: impl Fn(usize) -> Option<usize>, pages_max: usize) -> (usize, bool) {
+        let host = HostName::parse("pds.example.com", false).unwrap();
+        let (mut place, mut number) = (Place::default(), 0);
+        for read in 1..=pages_max {
+            let page = page(number, next(number));
+            if place.check(&host, &page).is_err() {
+                return (read, true);
+            }
+            match place.behind(&walked(3), &page) {
+                Some(behind) => place = Place::read(Some(&behind.write())).unwrap(),
+                None => return (read, false),
+            }
+            number = place.page.as_ref().unwrap().parse().unwrap();
+        }
+        panic!("{pages_max} pages are read");
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_that_goes_in_circles_is_found_to(begin in 0usize..200, length in 1usize..200) {
+            let next = |number| Some(if number + 1 < begin + length { number + 1 } else { begin });
+            let (read, is_lie) = pages_read(next, 3 * (begin + length) + 3);
+            prop_assert!(is_lie && read > begin + length, "after {read} pages");
+        }
+
+        #[test]
+        fn a_list_that_ends_is_read_to_its_end(length in 1usize..500) {
+            prop_assert_eq!(pages_read(|number| Some(number + 1).filter(|next| *next < length), length), (length, false));
+        }
+
+        #[test]
+        fn a_place_is_read_back_as_it_was_written(dones in prop::collection::vec(0usize..4, 0..20)) {
+            let mut place = Place::default();
+            for (number, done) in dones.into_iter().enumerate() {
+                let page = page(number, Some(number + 1));
+                place = place.behind(&walked(done), &page).unwrap();
+                prop_assert_eq!(Place::read(Some(&place.write())), Ok(place.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn strangers_are_held_against_a_host_only_when_there_are_many_of_them() {
+        let host = HostName::parse("pds.example.com", false).unwrap();
+        let fails = |own, strange| Place { own, strange, ..Place::default() }.check(&host, &page(0, None)).is_err();
+        let cases = [((0, 0), false), ((0, 1000), false), ((0, 1001), true), ((101, 1010), false), ((101, 1011), true)];
+        for ((own, strange), expected) in cases {
+            assert_eq!(fails(own, strange), expected, "{strange} beside {own}");
+        }
+    }
+}

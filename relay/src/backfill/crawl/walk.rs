@@ -9,15 +9,12 @@ use tokio::time::Instant;
 use crate::backfill::finding::{Before, Class, Finding};
 use crate::backfill::pds::{Answer, Listed, Pds};
 use crate::backfill::witness::{Home, Obstacle, Witnesses, Word};
-use crate::backfill::{Refusal, Step, Trouble};
-use crate::host::HostName;
+use crate::backfill::{Step, Trouble};
 use crate::protocol::did::Did;
 
-/// A walk that takes longer ends early.
-const TIME_MAX: Duration = Duration::from_secs(5);
 /// Accounts whose identities are looked up while the host is asked for others.
 const LOOKUPS_AHEAD: usize = 8;
-/// Accounts in a row without an answer, after which the host is asked whether it is there at all.
+/// Accounts in a row without an answer, after which it is the host that does not answer.
 const SILENT_MAX: usize = 3;
 /// Accounts in a row with answers that make no sense, after which none is expected to.
 const NONSENSE_MAX: usize = 10;
@@ -47,11 +44,19 @@ pub(super) struct Walked {
     pub strange: u64,
 }
 
+impl Walked {
+    /// One account is to be tried again.
+    pub fn put_off(account: &Listed, reason: String) -> Walked {
+        let again = account.did.iter().map(|did| (did.clone(), reason.clone())).collect();
+        Walked { done: 1, step: Step { again, ..Step::default() }, own: 0, strange: 0 }
+    }
+}
+
 /// Who walks.
 #[derive(Clone, Copy)]
 struct Walker<'a> {
     witnesses: &'a Witnesses,
-    host: &'a HostName,
+    pds: &'a Pds<'a>,
 }
 
 /// What is left to do for an account.
@@ -63,14 +68,15 @@ enum Task {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(witnesses: &'a Witnesses, host: &'a HostName) -> Walk<'a> {
-        let walker = Walker { witnesses, host };
+    /// A walk along the accounts of a host.
+    pub fn new(witnesses: &'a Witnesses, pds: &'a Pds<'a>) -> Walk<'a> {
+        let walker = Walker { witnesses, pds };
         Walk { walker, walked: Walked::default(), silent: 0, nonsense: 0, trouble: None }
     }
 
-    /// Walks along accounts until all are done, it has taken long enough, or something is in the way of all of them; in
-    /// the way of the first of them, it is an error.
-    pub async fn along(mut self, accounts: &[Listed]) -> Result<Walked, Trouble> {
+    /// Walks along accounts until all are done, the time is over, or something is in the way of all of them; that is an
+    /// error if it is in the way of the first.
+    pub async fn along(mut self, accounts: &[Listed], time_max: Duration) -> Result<Walked, Trouble> {
         let (walker, started) = (self.walker, Instant::now());
         let tasks: Vec<_> = accounts.iter().map(|account| walker.task(account)).collect();
         let mut tasks = pin!(stream::iter(tasks).buffered(LOOKUPS_AHEAD));
@@ -78,9 +84,9 @@ impl<'a> Walk<'a> {
             let Some(task) = tasks.next().await else { break };
             match walker.carry_out(task).await {
                 Ok(finding) => self.found(finding),
-                Err(obstacle) => self.met(account, obstacle).await,
+                Err(obstacle) => self.met(account, obstacle),
             }
-            if self.trouble.is_some() || started.elapsed() > TIME_MAX {
+            if self.trouble.is_some() || started.elapsed() > time_max {
                 break;
             }
         }
@@ -101,7 +107,7 @@ impl<'a> Walk<'a> {
         step.edits.extend(edits);
     }
 
-    async fn met(&mut self, account: &Listed, obstacle: Obstacle) {
+    fn met(&mut self, account: &Listed, obstacle: Obstacle) {
         if let Obstacle::All { reason, after } = obstacle {
             self.trouble = Some(Trouble::Wait { reason, after });
             return;
@@ -117,29 +123,21 @@ impl<'a> Walk<'a> {
             }
             Obstacle::Host { reason, after } => {
                 self.silent = silent + 1;
-                self.trouble = self.silence(reason, after).await;
+                self.silence(reason, after);
             }
             Obstacle::Account(_) | Obstacle::All { .. } => {}
         }
     }
 
-    /// Finds out who is to blame when a host says nothing of an account: if it is the host, its accounts are not put off.
-    async fn silence(&mut self, reason: String, after: Option<Duration>) -> Option<Trouble> {
-        let (reason, after) = match after {
-            Some(_) => (reason, after),
-            None if self.silent < SILENT_MAX => return None,
-            None => match Pds::new(&self.walker.witnesses.web, self.walker.host).is_there().await {
-                Err(Refusal::Later { reason, after }) => (reason, after),
-                _ => {
-                    self.silent = 0;
-                    return None;
-                }
-            },
-        };
+    /// Ends the walk when it is the host that says nothing: its accounts are then not to blame.
+    fn silence(&mut self, reason: String, after: Option<Duration>) {
+        if after.is_none() && self.silent < SILENT_MAX {
+            return;
+        }
         let Walked { done, step, .. } = &mut self.walked;
         *done -= self.silent;
         step.again.truncate(step.again.len().saturating_sub(self.silent));
-        Some(Trouble::Wait { reason, after })
+        self.trouble = Some(Trouble::Wait { reason, after });
     }
 }
 
@@ -154,7 +152,7 @@ impl Walker<'_> {
             return Ok(Task::Settled(Finding::only(Class::Inactive(*status))));
         }
         Ok(match self.witnesses.known_home(did, &before).await? {
-            Home::Host(name) if name != self.host.as_str() => Task::Settled(Finding::only(Class::Foreign)),
+            Home::Host(name) if name != self.pds.name.as_str() => Task::Settled(Finding::only(Class::Foreign)),
             Home::Host(_) if is_active => Task::Ask(did.clone(), before),
             Home::Host(_) => Task::Settled(Finding::of_answer(did, &before, Answer::Inactive(*status))),
             Home::Nowhere => Task::Settled(Finding::hidden(Class::Homeless, did, &before)),
@@ -165,7 +163,7 @@ impl Walker<'_> {
     async fn carry_out(self, task: Result<Task, Obstacle>) -> Result<Finding, Obstacle> {
         match task? {
             Task::Settled(finding) => Ok(finding),
-            Task::Ask(did, before) => match self.witnesses.ask(self.host, &did, &before).await? {
+            Task::Ask(did, before) => match self.witnesses.ask(self.pds, &did, &before).await? {
                 Word::Found(finding) => Ok(finding),
                 Word::Moved(_) => Ok(Finding::only(Class::Foreign)),
             },
