@@ -180,12 +180,12 @@ async fn a_restart_of_the_pod_is_told_once_with_the_cursor() {
     // Each of these reconciles is that of an operator that has just been started.
     for _ in 0..3 {
         story.reconcile().await.unwrap();
-        assert_eq!(story.backfill_events()[1..], [went_on.clone()]);
+        assert_eq!(story.backfill_events()[1..], [went_on.as_str()]);
     }
     let relay = story.start_pod(relay.document().to_string()).await;
     relay.change("import-a-example", |job| job["resumes"] = json!(2));
     story.reconcile().await.unwrap();
-    assert_eq!(story.backfill_events()[1..], [went_on.clone(), went_on], "each restart has its Event");
+    assert_eq!(story.backfill_events()[1..], [went_on.as_str(), went_on.as_str()], "each restart has its Event");
 
     relay.change("import-a-example", |job| {
         job["state"] = json!("done");
