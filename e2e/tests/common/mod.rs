@@ -3,7 +3,9 @@
 #![allow(dead_code, missing_docs)] // each suite uses its part
 
 pub mod clients;
+pub mod directory;
 pub mod pds;
+pub mod relay;
 pub mod world;
 
 use std::future::Future;
