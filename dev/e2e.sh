@@ -6,7 +6,7 @@ set -euo pipefail
 . "$ROOT/dev/cluster/common.sh"
 
 # Suites that need no cluster: they start the relay, a PLC directory and PDSes by themselves, as processes.
-WITHOUT_CLUSTER=" protocol "
+WITHOUT_CLUSTER=" collections protocol "
 
 needs_cluster() { # needs_cluster SUITE
   [[ $WITHOUT_CLUSTER != *" $1 "* ]]

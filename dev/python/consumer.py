@@ -1,6 +1,6 @@
 """The firehose client of the Python SDK, which decodes the CAR of every commit.
 
-    run.sh --relay ws://HOST:PORT [--cursor SEQ]
+    run.sh consumer --relay ws://HOST:PORT [--cursor SEQ]
 
 Prints one JSON line per event, in the form of dev/network/consumer.js, and runs until it is killed. What ends the
 subscription, such as an error of the relay, is a last line with "error".

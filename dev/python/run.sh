@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh ARGUMENTS…: runs the firehose consumer of the Python SDK with its packages, which the first call installs into the
-# cache. Without arguments it only installs them.
+# run.sh PROGRAM ARGUMENTS…: runs consumer or repos with the packages of the Python SDK, which the first call installs into
+# the cache. Without arguments it only installs them.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 here=$ROOT/dev/python
@@ -17,4 +17,6 @@ if [ ! -e "$packages" ]; then
 fi
 [ $# -gt 0 ] || exit 0
 
-exec "$packages/bin/python" "$here/consumer.py" "$@"
+program=$1
+shift
+exec "$packages/bin/python" "$here/$program.py" "$@"

@@ -93,9 +93,9 @@ async fn rainbow_and_collectiondir_stand_between_the_relay_and_consumers() -> Re
     let mut everything = direct.read_until_record(&poster.did, &before.rkey).await?;
 
     let mut directory = Service::collectiondir(&world.place).await?;
-    world.until_consumed_by("collectiondir").await?;
+    world.relay.until_consumed_by("collectiondir").await?;
     let rainbow = Service::rainbow(&world.place, &directory).await?;
-    world.until_consumed_by("rainbow").await?;
+    world.relay.until_consumed_by("rainbow").await?;
     let behind = world.place.at(&rainbow.url);
     let mut through_rainbow = Consumer::reference(&behind, 0)?;
 
@@ -231,9 +231,9 @@ async fn assert_active(world: &World, account: &Account, what: &str) -> Result<(
     let answer = until_answered(world, "getLatestCommit", &account.did, |answer| *answer == commit).await;
     assert_eq!(answer.with_context(|| what.to_owned())?.0, StatusCode::OK, "{what}");
     let status = json!({ "did": account.did, "active": true, "rev": commit["rev"] });
-    assert_eq!(world.ask("getRepoStatus", &account.did).await?, (StatusCode::OK, status), "{what}");
+    assert_eq!(world.relay.ask("getRepoStatus", &account.did).await?, (StatusCode::OK, status), "{what}");
     let location = format!("{}/xrpc/com.atproto.sync.getRepo?did={}", account.pds, account.did);
-    assert_eq!(world.repo_location(&account.did).await?, location, "{what}");
+    assert_eq!(world.relay.repo_location(&account.did).await?, location, "{what}");
     Ok(())
 }
 
@@ -241,7 +241,7 @@ async fn assert_active(world: &World, account: &Account, what: &str) -> Result<(
 async fn assert_inactive(world: &World, did: &str, status: &str, error: &str) -> Result<()> {
     let (code, _) = until_answered(world, "getLatestCommit", did, |answer| answer["error"] == error).await?;
     assert_eq!(code, StatusCode::FORBIDDEN);
-    let (_, answer) = world.ask("getRepoStatus", did).await?;
+    let (_, answer) = world.relay.ask("getRepoStatus", did).await?;
     assert_eq!((&answer["active"], &answer["status"]), (&json!(false), &json!(status)), "{answer}");
     Ok(())
 }
@@ -254,7 +254,7 @@ async fn until_answered(
     is_it: impl Fn(&Value) -> bool,
 ) -> Result<(StatusCode, Value)> {
     until(method, || async {
-        let (code, answer) = world.ask(method, did).await?;
+        let (code, answer) = world.relay.ask(method, did).await?;
         if is_it(&answer) { Ok(Some((code, answer))) } else { bail!("{code}: {answer}") }
     })
     .await
@@ -283,7 +283,7 @@ async fn an_account_of_the_reference_pds_through_its_whole_life() -> Result<()> 
     let seen = watch.expect("edit", &["update"]).await?;
     assert_eq!((&seen[0]["cid"], &seen[0]["record"]["text"]), (&json!(edited.cid), &json!("Better words.")));
     assert_active(&world, &account, "edit").await?;
-    let rev = account.delete_post(&post.rkey).await?;
+    let rev = account.delete_record(POSTS, &post.rkey).await?;
     let seen = watch.expect("deletion of a record", &["delete"]).await?;
     assert_eq!((&seen[0]["rkey"], &seen[0]["rev"]), (&json!(post.rkey), &json!(rev)));
     assert_active(&world, &account, "deletion of a record").await?;
@@ -326,7 +326,7 @@ async fn an_account_of_the_reference_pds_through_its_whole_life() -> Result<()> 
     watch.expect("post at the new PDS", &["create"]).await?;
     assert_active(&world, &copy, "post at the new PDS").await?;
     until("both events of the old PDS are dropped", || async {
-        let status = world.status().await?;
+        let status = world.relay.status().await?;
         let dropped = &status["events"]["droppedByReason"];
         if dropped["wrong_host"] == 2 { Ok(Some(())) } else { bail!("{dropped}") }
     })
@@ -338,7 +338,7 @@ async fn an_account_of_the_reference_pds_through_its_whole_life() -> Result<()> 
     let seen = watch.expect("deletion", &["account"]).await?;
     assert_eq!((&seen[0]["active"], &seen[0]["status"]), (&json!(false), &json!("deleted")));
     assert_inactive(&world, &did, "deleted", "RepoDeleted").await?;
-    let mut dropped = world.status().await?["events"]["droppedByReason"].clone();
+    let mut dropped = world.relay.status().await?["events"]["droppedByReason"].clone();
     dropped.as_object_mut().unwrap().remove("unchanged");
     assert_eq!(dropped, json!({ "wrong_host": 2, "rev_mismatch": 1 }), "and nothing else");
 

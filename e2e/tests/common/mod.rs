@@ -4,7 +4,9 @@
 
 pub mod clients;
 pub mod directory;
+pub mod fake_directory;
 pub mod pds;
+pub mod relay;
 pub mod world;
 
 use std::future::Future;

@@ -72,9 +72,9 @@ impl Account {
         written(&self.call("repo.putRecord", &body).await?)
     }
 
-    /// Deletes a post, and gives the new rev.
-    pub async fn delete_post(&self, rkey: &str) -> Result<String> {
-        let body = json!({ "repo": self.did, "collection": POSTS, "rkey": rkey });
+    /// Deletes a record, and gives the new rev.
+    pub async fn delete_record(&self, collection: &str, rkey: &str) -> Result<String> {
+        let body = json!({ "repo": self.did, "collection": collection, "rkey": rkey });
         text(&self.call("repo.deleteRecord", &body).await?["commit"], "rev")
     }
 

@@ -1,11 +1,9 @@
 //! A relay in a network of its own: the relay's program, the reference PLC directory and reference PDSes, as processes.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
-use reqwest::StatusCode;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -14,19 +12,16 @@ use tokio::time::timeout;
 
 use super::clients::{Place, free_port, program};
 use super::pds::Account;
+use super::relay::Relay;
 use super::{PATIENCE, until};
-
-const ADMIN_TOKEN: &str = "end-to-end";
 
 /// The network, with its relay.
 pub struct World {
     pub place: Place,
     pub pds_urls: Vec<String>,
-    admin: String,
-    http: reqwest::Client,
+    pub relay: Relay,
     commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    relay: Child,
     _network: Child,
     folder: TempDir,
 }
@@ -35,8 +30,7 @@ impl World {
     /// Starts all of it, and waits until the relay reads from each of so many PDSes, which have announced themselves.
     pub async fn start(pds_count: usize) -> Result<World> {
         let folder = tempfile::tempdir()?;
-        let address = |port: u16| format!("127.0.0.1:{port}");
-        let (listen, admin, plc_port) = (address(free_port()?), address(free_port()?), free_port()?);
+        let (listen, plc_port) = (format!("127.0.0.1:{}", free_port()?), free_port()?);
 
         let data = folder.path().join("network");
         let mut network = program("E2E_NETWORK")?;
@@ -51,23 +45,12 @@ impl World {
         let ready = answer(&mut answers, "ready plc=").await?;
         let (plc, pds_urls) = ready.split_once(" pds=").context("the network names no PDS")?;
 
-        let log = File::create(folder.path().join("relay.log"))?;
-        let relay = program("E2E_RELAY")?
-            .args(["serve", "--listen", &listen, "--admin-listen", &admin, "--admin-token", ADMIN_TOKEN])
-            .args(["--plc-url", plc, "--allow-insecure-hosts", "--memory-limit=256Mi", "--data-dir"])
-            .arg(folder.path().join("relay"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("cannot start the relay")?;
-        let mut world = World {
+        let world = World {
             place: Place { relay: format!("http://{listen}"), plc: plc.to_owned() },
             pds_urls: pds_urls.split(',').map(str::to_owned).collect(),
-            admin: format!("http://{admin}"),
-            http: reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?,
+            relay: Relay::start_at(&listen, plc).await?,
             commands,
             answers,
-            relay,
             _network: network,
             folder,
         };
@@ -75,58 +58,16 @@ impl World {
         Ok(world)
     }
 
-    async fn until_it_reads_everywhere(&mut self) -> Result<()> {
-        until("the relay is ready", || async {
-            let answer = self.http.get(format!("{}/readyz", self.admin)).send().await?;
-            Ok(answer.status().is_success().then_some(()))
-        })
-        .await?;
+    async fn until_it_reads_everywhere(&self) -> Result<()> {
         // A PDS announces itself when something happens there.
         for pds in &self.pds_urls {
             Account::create(pds).await?;
         }
         let count = self.pds_urls.len();
         until(&format!("the relay reads from {count} PDSes"), || async {
-            Ok((self.status().await?["hosts"]["connected"] == count).then_some(()))
+            Ok((self.relay.status().await?["hosts"]["connected"] == count).then_some(()))
         })
         .await
-    }
-
-    /// The relay's status document.
-    pub async fn status(&self) -> Result<Value> {
-        self.admin("status").await
-    }
-
-    /// What the admin API answers.
-    pub async fn admin(&self, route: &str) -> Result<Value> {
-        let request = self.http.get(format!("{}/admin/{route}", self.admin)).bearer_auth(ADMIN_TOKEN);
-        Ok(request.send().await?.error_for_status()?.json().await?)
-    }
-
-    /// Waits until a consumer of the firehose calls itself so.
-    pub async fn until_consumed_by(&self, user_agent: &str) -> Result<()> {
-        until(&format!("{user_agent} reads the firehose"), || async {
-            let consumers = self.admin("consumers/list").await?;
-            let consumers = consumers.as_array().context("no list of consumers")?;
-            let is_there = |consumer: &Value| consumer["user_agent"].as_str().is_some_and(|it| it.contains(user_agent));
-            Ok(consumers.iter().any(is_there).then_some(()))
-        })
-        .await
-    }
-
-    /// What the relay answers to an XRPC query about an account.
-    pub async fn ask(&self, method: &str, did: &str) -> Result<(StatusCode, Value)> {
-        let url = format!("{}/xrpc/com.atproto.sync.{method}", self.place.relay);
-        let answer = self.http.get(url).query(&[("did", did)]).send().await?;
-        Ok((answer.status(), serde_json::from_str(&answer.text().await?).unwrap_or_default()))
-    }
-
-    /// Where the relay sends those who want an account's repository.
-    pub async fn repo_location(&self, did: &str) -> Result<String> {
-        let url = format!("{}/xrpc/com.atproto.sync.getRepo", self.place.relay);
-        let answer = self.http.get(url).query(&[("did", did)]).send().await?;
-        let location = answer.headers().get("location").with_context(|| format!("no redirect: {}", answer.status()))?;
-        Ok(location.to_str()?.to_owned())
     }
 
     /// Gives an account on a PDS, counted from 0, a new signing key, as the PDS's operator would.
@@ -145,18 +86,6 @@ impl World {
         let text = mail.and_then(|mail| mail["text"].as_str()).context("no mail to the account")?;
         let token = text.split_whitespace().find(|word| word.len() == 11 && word.as_bytes()[5] == b'-');
         Ok(token.with_context(|| format!("no token in {text}"))?.to_owned())
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("relay.log")
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if std::thread::panicking() || matches!(self.relay.try_wait(), Ok(Some(_))) {
-            eprintln!("--- the relay's log:\n{}", fs::read_to_string(self.log()).unwrap_or_default());
-        }
     }
 }
 

@@ -29,7 +29,7 @@ impl Consumer {
     /// The Python SDK, which decodes the CAR of each commit.
     pub fn python(place: &Place, cursor: u64) -> Result<Consumer> {
         let mut command = program("E2E_PYTHON")?;
-        command.args(["--relay", &place.firehose()]);
+        command.args(["consumer", "--relay", &place.firehose()]);
         Consumer::start(command, cursor)
     }
 

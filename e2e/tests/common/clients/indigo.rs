@@ -6,12 +6,14 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use super::super::until;
 use super::{Place, free_port, program};
+
+const ADMIN_TOKEN: &str = "end-to-end";
 
 /// A service that runs, on a port of its own.
 pub struct Service {
@@ -25,15 +27,23 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts `collectiondir`, which reads the firehose from now on.
+    /// Starts `collectiondir`, which reads the firehose from now on, and lists collections however few have them.
     pub async fn collectiondir(place: &Place) -> Result<Service> {
         let folder = tempfile::tempdir()?;
         let path = |name: &str| folder.path().join(name).display().to_string();
         let days = path("days");
         fs::create_dir(&days)?;
-        let arguments =
-            ["serve", "--pebble", &path("pebble"), "--dau-directory", &days, "--upstream", &place.firehose()];
-        Service::start("E2E_COLLECTIONDIR", &arguments.map(str::to_owned), folder).await
+        let files = ["serve", "--pebble", &path("pebble"), "--dau-directory", &days];
+        let settings = ["--upstream", &place.firehose(), "--clist-min-dids", "1", "--admin-token", ADMIN_TOKEN];
+        let arguments = [&files[..], &settings].concat();
+        Service::start("E2E_COLLECTIONDIR", &arguments.into_iter().map(str::to_owned).collect::<Vec<_>>(), folder).await
+    }
+
+    /// Makes a collectiondir ask a PDS for all that it has, which it then does by itself.
+    pub async fn crawl(&self, pds: &str) -> Result<()> {
+        let request = self.http.post(format!("{}/admin/pds/requestCrawl", self.url)).bearer_auth(ADMIN_TOKEN);
+        request.json(&json!({ "hostname": pds })).send().await?.error_for_status()?;
+        Ok(())
     }
 
     /// Starts `rainbow`, which reads the firehose from its beginning, and hands on what is asked of a collectiondir.

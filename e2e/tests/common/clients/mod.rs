@@ -2,6 +2,7 @@
 
 pub mod consumer;
 pub mod indigo;
+pub mod python;
 pub mod tap;
 
 use std::net::TcpListener;

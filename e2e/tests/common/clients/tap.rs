@@ -1,5 +1,5 @@
-//! `tap` of the reference implementation: finds all repositories by the relay's listRepos, fetches them from where getRepo
-//! leads, then follows the firehose, and verifies everything.
+//! `tap` of the reference implementation: finds all repositories by the relay's listRepos, or those with a collection by its
+//! listReposByCollection, fetches them from where getRepo leads, then follows the firehose, and verifies everything.
 
 use std::process::Stdio;
 
@@ -19,15 +19,28 @@ pub struct Tap {
     _process: Child,
     _folder: tempfile::TempDir,
     channel: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    http: reqwest::Client,
+    url: String,
 }
 
 impl Tap {
     /// Starts it for the whole network.
     pub async fn start(place: &Place) -> Result<Tap> {
+        Tap::start_for(place, &["--full-network"]).await
+    }
+
+    /// Starts it for the accounts with records of a collection, which it finds by `listReposByCollection`.
+    pub async fn of_collection(place: &Place, collection: &str) -> Result<Tap> {
+        Tap::start_for(place, &["--signal-collection", collection]).await
+    }
+
+    async fn start_for(place: &Place, what: &[&str]) -> Result<Tap> {
         let folder = tempfile::tempdir()?;
         let bind = format!("127.0.0.1:{}", free_port()?);
         let process = program("E2E_TAP")?
-            .args(["run", "--full-network", "--disable-acks", "--bind", &bind])
+            .arg("run")
+            .args(what)
+            .args(["--disable-acks", "--bind", &bind])
             .args(["--db-url", &format!("sqlite://{}", folder.path().join("tap.db").display())])
             .args(["--plc-url", &place.plc, "--relay-url", &place.relay])
             .stdout(Stdio::null())
@@ -37,7 +50,20 @@ impl Tap {
         let url = format!("ws://{bind}/channel");
         let connect = || async { Ok(Some(tokio_tungstenite::connect_async(&url).await?.0)) };
         let channel = until("tap listens", connect).await?;
-        Ok(Tap { _process: process, _folder: folder, channel })
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Tap { _process: process, _folder: folder, channel, http, url: format!("http://{bind}") })
+    }
+
+    /// How many accounts it follows.
+    pub async fn repo_count(&self) -> Result<u64> {
+        let answer = self.http.get(format!("{}/stats/repo-count", self.url)).send().await?.error_for_status()?;
+        answer.json::<Value>().await?["repo_count"].as_u64().context("no number of repositories")
+    }
+
+    /// Whether it follows an account.
+    pub async fn follows(&self, did: &str) -> Result<bool> {
+        let answer = self.http.get(format!("{}/info/{did}", self.url)).send().await?;
+        Ok(answer.status().is_success())
     }
 
     /// The next change of a record.
