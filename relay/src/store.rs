@@ -264,6 +264,9 @@ fn prune_identity(_level: u32, key: &[u8], row: &[u8]) -> CompactionDecision {
     if identity::is_worthless(key, row) { CompactionDecision::Remove } else { CompactionDecision::Keep }
 }
 
+/// A key and its value where they lie.
+pub type RowRef<'a> = (&'a [u8], &'a [u8]);
+
 /// Rows in the order of their keys, one after the other.
 pub struct Scan<'a> {
     rows: DBRawIterator<'a>,
@@ -272,7 +275,7 @@ pub struct Scan<'a> {
 
 impl Scan<'_> {
     /// Key and value of the next row.
-    pub fn next_row(&mut self) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+    pub fn next_row(&mut self) -> Result<Option<RowRef<'_>>, StoreError> {
         if !std::mem::take(&mut self.is_at_first) {
             self.rows.next();
         }

@@ -185,7 +185,9 @@ impl Directory {
                 last = Some(key);
             }
             let name = self.shared.names().name(id).cloned();
-            accounts.last_mut().map(|(_, collections)| collections.extend(name));
+            if let Some((_, collections)) = accounts.last_mut() {
+                collections.extend(name);
+            }
         }
         Ok(accounts)
     }

@@ -53,7 +53,7 @@ impl Seen {
     /// The place of a pair, and what is there if it is the pair's.
     fn find(&self, did: DidKey, id: CollectionId) -> (usize, u32) {
         let hash = self.hasher.hash_one((did, id));
-        let place = (hash >> 32) * self.places.len() as u64 >> 32;
+        let place = ((hash >> 32) * self.places.len() as u64) >> 32;
         (place as usize, (hash as u32).max(EMPTY + 1))
     }
 }

@@ -67,7 +67,7 @@ async fn setup(pairs: impl IntoIterator<Item = (String, String)>) -> Setup {
     let source = sim::Directory::start(pairs).await;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), Sizes { block_cache: 1 << 20, memtables: 1 << 20 }).unwrap();
-    let directory = Directory::open(store).unwrap();
+    let directory = Directory::open(store, 1 << 16).unwrap();
     let spec = spec(&source, names(&[POST]));
     let import = Import::new(&spec, web(), directory.clone()).unwrap();
     Setup { source, import, directory, _folder: folder }
