@@ -3,10 +3,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test e2e unit fuzz lint fmt build relay bench compare image crds rocksdb packages
+.PHONY: help up down test e2e unit fuzz lint fmt build relay bench bench-directory compare image crds rocksdb packages
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  VERBOSE=1 shows the output of every step; it is always kept in .dev/log/'
 
 up: ## a real one-node Kubernetes cluster with PLC directory, two PDSes, the operator, and a relay
@@ -40,6 +40,9 @@ relay: build ## the relay alone, with its embedded defaults; ARGS='--host pds.ex
 
 bench: build ## how fast the relay takes one host's backlog; ARGS='--events 50000'
 	@. dev/lib.sh && exec "$$CARGO_TARGET_DIR/release/bench" $(ARGS)
+
+bench-directory: build ## the directory of collections by itself: import, size, pages, events; ARGS='--pairs 1000000'
+	@. dev/lib.sh && exec "$$CARGO_TARGET_DIR/release/directory" $(ARGS)
 
 compare: build ## our figures beside those of indigo's relay, in about half an hour; ARGS='--scale 0.1 --rounds 1'
 	@dev/tools/build.sh indigo-relay
