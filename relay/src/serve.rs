@@ -182,20 +182,6 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     };
     takedowns.restore().await?;
 
-    let http_client = net::trusting_client()?;
-    let siblings = Arc::new(Siblings::start(&config, &http_client));
-    let reporter = Arc::new(Reporter::new(report::Parts {
-        intake: intake.clone(),
-        sequencer: sequencer_stats,
-        log: reader,
-        store,
-        hosts: Arc::clone(&hosts),
-        firehose: Arc::clone(&firehose),
-        resolver: Arc::clone(&resolver),
-        siblings: Arc::clone(&siblings),
-        budget,
-        replay_window: config.replay_window,
-    }));
     let jobs = Jobs::start(backfill::Parts {
         decisions: decisions.clone(),
         context: backfill::Context {
@@ -208,6 +194,22 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         },
     });
     let jobs = jobs.await?;
+    let http_client = net::trusting_client()?;
+    let siblings = Arc::new(Siblings::start(&config, &http_client));
+    let reporter = Arc::new(Reporter::new(report::Parts {
+        intake: intake.clone(),
+        sequencer: sequencer_stats,
+        log: reader,
+        store,
+        directory: directory.clone(),
+        jobs: jobs.clone(),
+        hosts: Arc::clone(&hosts),
+        firehose: Arc::clone(&firehose),
+        resolver: Arc::clone(&resolver),
+        siblings: Arc::clone(&siblings),
+        budget,
+        replay_window: config.replay_window,
+    }));
     let app = Arc::new(App {
         firehose: Arc::clone(&firehose),
         hosts: Arc::clone(&hosts),

@@ -7,8 +7,10 @@ mod common;
 
 use browser::Browser;
 use common::World;
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sim::Host;
+use sim::process::ADMIN_TOKEN;
 
 /// Foreign text that would run if the page took it for HTML.
 const HOSTILE: &str = "<img src=x onerror=\"document.title='broken into'\"><b id=foreign>x</b>";
@@ -23,6 +25,10 @@ async fn world_with_page(seed: u64, hosts: usize) -> (World, Vec<Host>, Browser)
     let url = format!("http://admin:{}@{}/admin", sim::process::ADMIN_TOKEN, world.relay.admin);
     browser.open(&url).await;
     (world, known, browser)
+}
+
+fn admin(world: &World, method: Method, path: &str) -> RequestBuilder {
+    world.relay.request(method, world.relay.admin, path).bearer_auth(ADMIN_TOKEN)
 }
 
 /// Text of a column of the hosts' table, from the first row down.
@@ -121,4 +127,78 @@ async fn the_page_looks_up_an_account_and_takes_it_down() {
     browser.until("it is among those that are taken down", &shown).await;
     let reverse = "return document.querySelector('#account-actions').textContent === 'Reverse the takedown'";
     browser.until("it can be let back", reverse).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_lists_collections_and_searches_them() {
+    let (world, _, browser) = world_with_page(324, 0).await;
+    let pairs = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa com.example.rare\n\
+                 did:plc:aaaaaaaaaaaaaaaaaaaaaaaa com.example.common\n\
+                 did:plc:bbbbbbbbbbbbbbbbbbbbbbbb com.example.common\n";
+    let answer = world.relay.answer(admin(&world, Method::POST, "/admin/backfill/pairs?job=test").body(pairs)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    browser.click("nav a[href='#/collections']").await;
+    browser
+        .until("both are listed", "return document.querySelectorAll('#collections tbody .number').length === 2")
+        .await;
+    assert_eq!(column(&browser, "#collections", 1).await, ["com.example.common", "com.example.rare"], "largest first");
+    assert_eq!(column(&browser, "#collections", 2).await, ["2", "1"]);
+    let facts = browser.run("return document.getElementById('collections-facts').textContent").await;
+    assert_eq!(facts, json!("Collections2Pairs of an active account and a collection3"));
+    browser.type_into("#collections-search", "RARE").await;
+    assert_eq!(column(&browser, "#collections", 1).await, ["com.example.rare"], "the one that was searched for");
+
+    browser.click("nav a[href='#/accounts']").await;
+    browser.type_into("#accounts-find input", "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa").await;
+    browser.click("#accounts-find button").await;
+    let shown = "return document.querySelector('#account').textContent
+        .includes('com.example.rare') && document.querySelector('#account').textContent.includes('com.example.common')";
+    browser.until("the account's collections are shown, although no event of it has come", shown).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_jobs_and_changes_them() {
+    let (mut world, _, browser) = world_with_page(325, 0).await;
+    // A host that nobody answers for: the job waits, for as long as it takes.
+    let spec = json!({ "kind": "crawl", "hosts": [sim::server::free_address().to_string()] });
+    let put = admin(&world, Method::PUT, "/admin/backfill/jobs/down").json(&spec);
+    let answer = world.relay.answer(put).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    browser.click("nav a[href='#/backfill']").await;
+    let state = |state: &str| format!("return document.querySelector('#backfill .badge')?.textContent === '{state}'");
+    browser.until("the job waits", &state("waiting")).await;
+    let job = world.relay.get_admin("/admin/backfill/jobs/down").await.json;
+    let reason = job["reason"].as_str().unwrap();
+    let why = &column(&browser, "#backfill", 9).await[0];
+    assert!(why.starts_with(reason), "{why:?}, but the relay says {reason:?}");
+    assert_eq!(column(&browser, "#backfill", 4).await, [" 0 of 1"]);
+    let bar = "const bar = document.querySelector('#backfill progress'); return [bar.value, bar.max]";
+    assert_eq!(browser.run(bar).await, json!([0, 1]));
+
+    let state_is = async |world: &mut World, state: &str| {
+        let path = "/admin/backfill/jobs/down";
+        world.relay.until(state, async |relay| relay.get_admin(path).await.json["state"] == state).await;
+    };
+    let (go, cancel) = ("#backfill tbody button:nth-child(1)", "#backfill tbody button:nth-child(2)");
+    let go_says = |label: &str| format!("return document.querySelector('{go}').textContent === '{label}'");
+    browser.click(go).await;
+    state_is(&mut world, "paused").await;
+    browser.until("it can be resumed", &go_says("Resume")).await;
+    browser.click(go).await;
+    state_is(&mut world, "waiting").await;
+    browser.until("it can be paused", &go_says("Pause")).await;
+    browser.click(cancel).await;
+    browser.click("#question-yes").await;
+    state_is(&mut world, "cancelled").await;
+    browser.until("the page says so", &state("cancelled")).await;
+    assert_eq!(browser.run(&format!("return document.querySelector('{cancel}').hidden")).await, json!(true));
+    browser.until("it can be run again", &go_says("Run again")).await;
+    browser.click(go).await;
+    state_is(&mut world, "waiting").await;
+
+    browser.click("#backfill tbody button:nth-child(3)").await;
+    browser.until("its part is shown", "return document.querySelectorAll('#job-parts .badge').length === 1").await;
+    let details = browser.run("return document.getElementById('job-details').textContent").await;
+    let details = details.as_str().unwrap();
+    assert!(details.contains("Runs2") && details.contains("Kindcrawl"), "{details}");
 }

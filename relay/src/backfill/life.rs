@@ -51,6 +51,10 @@ impl State {
         matches!(self, State::Queued | State::Running | State::Waiting)
     }
 
+    /// Every state.
+    pub const ALL: [State; 7] =
+        [State::Queued, State::Running, State::Waiting, State::Paused, State::Done, State::Failed, State::Cancelled];
+
     /// Its name in the admin API.
     pub fn name(self) -> &'static str {
         match self {

@@ -181,6 +181,9 @@ pub struct Progress {
     /// How far it is in that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// When it last came further, since the relay started (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_at: Option<String>,
     /// DIDs that sources have named: pairs in an import, accounts otherwise.
     pub seen: u64,
     /// Pairs that were new.

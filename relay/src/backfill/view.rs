@@ -26,6 +26,8 @@ pub(super) struct View {
     waits: BTreeMap<String, Wait>,
     /// The part that moved last.
     current: Option<usize>,
+    /// When it did.
+    moved_at_ms: Option<i64>,
     rate: Rate,
 }
 
@@ -47,6 +49,7 @@ impl View {
             lanes: 0,
             waits: BTreeMap::new(),
             current: None,
+            moved_at_ms: None,
             rate: Rate::default(),
         }
     }
@@ -83,6 +86,7 @@ impl View {
             self.rate.count(row.seen.saturating_sub(part.seen), now_ms);
             *part = row;
             self.current = Some(index);
+            self.moved_at_ms = Some(now_ms);
         }
     }
 
@@ -139,6 +143,7 @@ impl View {
             .or_else(|| self.parts.iter().find(|part| has_begun(part)));
         progress.current = current.map(|part| part.key.clone());
         progress.cursor = current.and_then(|part| part.cursor.clone());
+        progress.moved_at = self.moved_at_ms.map(written);
         if self.row.spec.kind == Kind::Pairs {
             // What is sent again is not seen again.
             progress.seen = progress.added;

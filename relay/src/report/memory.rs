@@ -41,6 +41,7 @@ impl Reporter {
             ("accounts", budget.accounts),
             ("identities", budget.identities),
             ("store", budget.block_cache + budget.memtables),
+            ("directory", budget.directory),
         ];
         let used = self.memory_used();
         let owner = |(owner, share_bytes): (&'static str, u64)| {
@@ -55,13 +56,14 @@ impl Reporter {
     }
 
     /// What the owners hold that count it.
-    pub(super) fn memory_used(&self) -> [(&'static str, u64); 4] {
+    pub(super) fn memory_used(&self) -> [(&'static str, u64); 5] {
         let parts = &self.parts;
         [
             ("ingest", parts.intake.ingest_bytes() as u64),
             ("ring", parts.firehose.ring_bytes() as u64),
             ("identities", parts.resolver.memory_bytes() as u64),
             ("store", parts.store.memory_bytes()),
+            ("directory", parts.directory.memory_bytes() as u64),
         ]
     }
 }

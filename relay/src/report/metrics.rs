@@ -1,5 +1,7 @@
 //! The metrics, read from the parts at each scrape: nothing is counted twice, and the names stand in one place.
 
+mod directory;
+
 use std::fmt::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,6 +44,8 @@ impl Collector for Scrape {
         self.siblings(&mut out)?;
         self.identities(&mut out)?;
         self.consumers(&mut out)?;
+        self.directory(&mut out)?;
+        self.backfill(&mut out)?;
         self.storage(&mut out)?;
         self.memory(&mut out)
     }
@@ -203,6 +207,19 @@ impl Out<'_> {
         let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (of, value) in values {
             encode_gauge(value, encoder.encode_family(&[(label, of)])?)?;
+        }
+        Ok(())
+    }
+
+    fn gauge_families<'l, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = ([(&'l str, &'l str); N], f64)>,
+    ) -> Result<(), Error> {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Gathers what the parts of a running relay count, into the status document and the metrics.
 
+mod directory;
 mod memory;
 mod metrics;
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::backfill::{Job, Jobs};
+use crate::collections::Directory;
 use crate::decisions::HostStatus;
 use crate::firehose::Firehose;
 use crate::host::{HostReport, Hosts};
@@ -17,9 +20,7 @@ use crate::log::Reader;
 use crate::memory::{Budget, Cgroup, resident_bytes};
 use crate::sequencer;
 use crate::siblings::Siblings;
-use crate::status::{
-    Backfill, Collections, Consumers, Document, Events, HostCounts, HostTrouble, LogState, Memory, Seqs, VERSION,
-};
+use crate::status::{Consumers, Document, Events, HostCounts, HostTrouble, LogState, Memory, Seqs, VERSION};
 use crate::store::Store;
 use crate::verify::Intake;
 
@@ -38,6 +39,10 @@ pub struct Parts {
     pub log: Reader,
     /// The derived store.
     pub store: Store,
+    /// The directory of collections.
+    pub directory: Directory,
+    /// What fills it from outside.
+    pub jobs: Jobs,
     /// Hosts.
     pub hosts: Arc<Hosts>,
     /// Consumers.
@@ -131,9 +136,13 @@ impl Reporter {
             },
             consumers: Consumers { connected: parts.firehose.consumers() as u64 },
             memory: Memory { limit_bytes: parts.budget.limit, working_set_bytes: self.working_set() },
-            collections: Collections::default(),
-            backfill: Backfill::default(),
+            collections: directory::collections(&parts.directory.counts()),
+            backfill: directory::backfill(self.jobs()),
         }
+    }
+
+    fn jobs(&self) -> Vec<Job> {
+        self.parts.jobs.list()
     }
 
     fn rate(&self) -> f64 {

@@ -1,9 +1,13 @@
-//! `relay backfill`, against an admin API that answers what the test wants: what is asked of it, and what is said.
+//! `relay backfill`: against an admin API that answers what the test wants, what is asked of it and what is said; and with
+//! a real relay.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod fake;
 mod import;
+mod real;
 
 use std::net::TcpListener;
 

@@ -55,7 +55,7 @@ fn row(job: &Job) -> [String; 9] {
     [
         job.name.clone(),
         text::kind(job.spec.kind).to_owned(),
-        text::state(job.state).to_owned(),
+        job.state.name().to_owned(),
         text::parts(progress),
         text::number(progress.seen),
         text::number(progress.added),

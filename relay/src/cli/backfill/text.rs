@@ -36,21 +36,9 @@ pub(super) fn kind(kind: Kind) -> &'static str {
     }
 }
 
-pub(super) fn state(state: State) -> &'static str {
-    match state {
-        State::Queued => "queued",
-        State::Running => "running",
-        State::Waiting => "waiting",
-        State::Paused => "paused",
-        State::Done => "done",
-        State::Failed => "failed",
-        State::Cancelled => "cancelled",
-    }
-}
-
 /// How a job stands, with the reason and when it goes on.
 pub(super) fn standing(job: &Job) -> String {
-    let mut text = state(job.state).to_owned();
+    let mut text = job.state.name().to_owned();
     if let Some(reason) = &job.reason {
         let _ = write!(text, ": {reason}");
     }

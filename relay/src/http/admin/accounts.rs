@@ -16,6 +16,7 @@ use super::super::auth::Holder;
 use super::done;
 use super::routes::Routes;
 use crate::account::{Account, Local};
+use crate::collections::Hidden;
 use crate::protocol::did::Did;
 use crate::takedowns;
 
@@ -46,10 +47,28 @@ async fn account(State(app): State<Arc<App>>, Asked(query): Asked<ByDid>) -> Res
         Ok(did) => did,
         Err(response) => return *response,
     };
-    match app.accounts.get(did.as_str()) {
-        Ok(Some(account)) => Json(account_json(&app, &did, &account)).into_response(),
-        Ok(None) => answer::error(StatusCode::NOT_FOUND, "RepoNotFound", "this relay has seen no event of the account"),
-        Err(failure) => answer::internal(failure),
+    let account = match app.accounts.get(did.as_str()) {
+        Ok(account) => account,
+        Err(failure) => return answer::internal(failure),
+    };
+    let (collections, hidden) = match app.directory.account(&did) {
+        Ok(found) => found,
+        Err(failure) => return answer::internal(failure),
+    };
+    if account.is_none() && collections.is_empty() && hidden.is_none() {
+        let message = "this relay has seen no event of the account, and its directory does not have it";
+        return answer::error(StatusCode::NOT_FOUND, "RepoNotFound", message);
+    }
+    let mut json = account.map_or_else(|| json!({ "did": did.as_str() }), |account| account_json(&app, &did, &account));
+    json["collections"] = json!(collections);
+    json["hidden"] = hidden.map(hidden_name).into();
+    Json(json).into_response()
+}
+
+fn hidden_name(hidden: Hidden) -> &'static str {
+    match hidden {
+        Hidden::Inactive => "inactive",
+        Hidden::Verified => "verified",
     }
 }
 

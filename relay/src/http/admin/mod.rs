@@ -5,6 +5,7 @@
 mod accounts;
 mod audit;
 mod backfill;
+mod collections;
 mod consumers;
 mod domains;
 mod hosts;
@@ -41,6 +42,7 @@ fn closed() -> Routes {
         status::routes(),
         hosts::routes(),
         accounts::routes(),
+        collections::routes(),
         upstream::routes(),
         request_crawl::routes(),
         domains::routes(),

@@ -3,6 +3,8 @@
 import { ago, ask, attempt, byId, bytes, element, fillFacts, get, number, onSubmit, send } from "./dom.js";
 import { Table } from "./table.js";
 
+const HIDDEN = { inactive: "it is not active here", verified: "a verification found it inactive at its host" };
+
 const button = (text, onclick) => element("button", { type: "button", className: "grave", onclick }, text);
 
 export const accounts = {
@@ -34,18 +36,22 @@ export const accounts = {
     byId("account-actions").replaceChildren();
     const account = await attempt("", () => get("/admin/accounts", { did }));
     if (!account) return;
+    // Of an account that the directory alone knows, nothing else is known.
+    const yes = (fact) => (fact === undefined ? "" : fact ? "yes" : "no");
     fillFacts(byId("account"), [
       ["DID", account.did],
-      ["Active", account.active ? "yes" : "no"],
+      ["Active", yes(account.active)],
       ["Status", account.status],
       ["Host", account.host],
       ["Status at its host", account.hostStatus],
       ["Rev", account.rev],
       ["Commit", account.commit],
       ["Data", account.data],
-      ["Taken down here", account.takenDown ? "yes" : "no"],
+      ["Taken down here", yes(account.takenDown)],
       ["Held back by its host's limit", account.held ? "yes" : ""],
       ["Commits that did not continue what was known", number(account.discontinuities)],
+      ["Collections", account.collections.join(", ")],
+      ["Not shown in the directory", HIDDEN[account.hidden]],
     ]);
     const decide = async (question, verb, path) => {
       if (!(await ask(question, verb))) return;

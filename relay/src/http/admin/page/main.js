@@ -1,14 +1,15 @@
 // The page: which view is shown, and when it is read anew.
 
+import { backfill, collections } from "./backfill.js";
 import { ago, byId, bytes, duration, element, fillFacts, get, number, tell } from "./dom.js";
 import * as hosts from "./hosts.js";
 import { accounts, audit, consumers, domains } from "./lists.js";
 import { Table } from "./table.js";
 
 const REFRESH_MS = 3000;
-/** A list of thousands of hosts is some megabytes. */
-const REFRESH_MANY_HOSTS_MS = 15000;
-const MANY_HOSTS = 500;
+/** A list of thousands of hosts or collections is some megabytes. */
+const REFRESH_MANY_ROWS_MS = 15000;
+const MANY_ROWS = 500;
 
 const state = {
   setUp() {
@@ -58,7 +59,7 @@ function showUse(cell, row) {
   bar.ariaLabel = `${row.owner} in use`;
 }
 
-const views = { hosts, accounts, consumers, domains, state, audit };
+const views = { hosts, accounts, collections, backfill, consumers, domains, state, audit };
 /** The name in `#/name`; not an element's id, to which the browser would scroll. */
 const current = () => Object.keys(views).find((name) => location.hash === `#/${name}`) ?? "hosts";
 
@@ -88,7 +89,7 @@ async function refresh() {
   try {
     const [status, rows] = await Promise.all([get("/admin/status"), views[current()].refresh()]);
     showStatus(status);
-    if (rows > MANY_HOSTS) pause = REFRESH_MANY_HOSTS_MS;
+    if (rows > MANY_ROWS) pause = REFRESH_MANY_ROWS_MS;
     if (refresh.failed) tell("");
     refresh.failed = false;
   } catch (error) {
