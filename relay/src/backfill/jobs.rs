@@ -389,12 +389,8 @@ async fn delete(shared: &Arc<Shared>, name: &str, by: Option<String>) -> Result<
     if let Some(runner) = runner.take() {
         runner.stop().await;
     }
-    // Notes first: without its rows nobody would know of them.
-    let keys: Vec<String> = entry.view(|view| view.parts.iter().map(|part| part.key.clone()).collect());
     let removed = async {
-        for key in &keys {
-            note::forget(&shared.directory, name, key).await?;
-        }
+        forget_notes(shared, &entry).await?;
         Ok::<(), Error>(shared.decisions.delete_backfill_job(name, actor(&by)).await?)
     };
     let removed = removed.await;
@@ -444,8 +440,9 @@ async fn store_change(
     if change == Change::Run {
         begin_run(&mut row);
         row.incarnation = shared.directory.incarnation();
+        forget_notes(shared, entry).await?;
         shared.decisions.plan_backfill_job(&row, &[], actor(by), "run_backfill_job").await?;
-        shared.changed(entry, |view| (view.row, view.parts) = (row, Vec::new()));
+        shared.changed(entry, |view| *view = View::new(row, Vec::new()));
         return Ok(());
     }
     let action = match change {
@@ -459,6 +456,15 @@ async fn store_change(
     }
     shared.decisions.put_backfill_job(&row, actor(by), action).await?;
     shared.changed(entry, |view| view.row = row);
+    Ok(())
+}
+
+/// Goes before the parts do: without their rows nobody would know of the notes.
+async fn forget_notes(shared: &Shared, entry: &Entry) -> Result<(), StorageError> {
+    let keys: Vec<String> = entry.view(|view| view.parts.iter().map(|part| part.key.clone()).collect());
+    for key in &keys {
+        note::forget(&shared.directory, &entry.name, key).await?;
+    }
     Ok(())
 }
 

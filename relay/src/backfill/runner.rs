@@ -84,6 +84,7 @@ impl Run {
             job.reason =
                 job.started_at_ms.map(|_| "it began anew: the directory is not the one that it filled".to_owned());
             (job.incarnation, job.is_planned, job.started_at_ms) = (incarnation, false, None);
+            (job.finished_at_ms, job.next_run_at_ms) = (None, None);
             parts.clear();
         }
         for part in parts.iter_mut().filter(|part| matches!(part.state, PartState::Open | PartState::Retrying)) {
@@ -168,7 +169,10 @@ impl Run {
         }
         job.is_planned = true;
         self.shared.decisions.plan_backfill_job(&job, &parts, Actor::Relay, "plan").await?;
-        self.view(|view| (view.row, view.parts) = (job, parts));
+        self.view(|view| {
+            *view = View::new(job, parts);
+            view.set_lanes(1);
+        });
         Ok(())
     }
 
