@@ -6,6 +6,7 @@ mod place;
 mod walk;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -14,7 +15,7 @@ use self::pages::Pages;
 use self::patience::Patience;
 use self::place::Place;
 use self::walk::{Walk, Walked};
-use super::pds::{Listed, Pds, provider};
+use super::pds::{Listed, Page, Pds, provider};
 use super::witness::Witnesses;
 use super::{Later, Part, Planned, Step, Trouble, Work};
 use crate::decisions::HostStatus;
@@ -26,6 +27,10 @@ const STEP_ACCOUNTS_MAX: usize = 20;
 const STEP_TIME_MAX: Duration = Duration::from_secs(5);
 /// Accounts that a host may list: as many as the network has.
 const LISTED_MAX: u64 = 50_000_000;
+/// So often a wait may be the host's fault; then it may be the fault of the account that it is asked for.
+const ACCOUNT_WAITS_MAX: u32 = 3;
+/// So often a host is waited for that gives no page: for a day, since waits grow to ten minutes.
+const PAGE_WAITS_MAX: u32 = 150;
 /// Names that are looked up at once, to see which hosts share a limit.
 const LOOKUPS: usize = 64;
 
@@ -81,7 +86,7 @@ impl Crawl {
         }
         let place = Place::read(part.cursor.as_deref())?;
         let pds = Pds::new(&self.witnesses.web, &host).await;
-        let page = self.pages.get(&pds, place.page.as_deref()).await?;
+        let page = self.page(&pds, place.page.as_deref()).await?;
         place.check(&host, &page)?;
         let left = page.after(place.account.as_deref());
         let walked = self.walk(&pds, &left[..left.len().min(STEP_ACCOUNTS_MAX)], STEP_TIME_MAX).await?;
@@ -101,13 +106,25 @@ impl Crawl {
         Ok(Step { cursor: part.cursor.clone(), ..step })
     }
 
+    /// The page of a host; a host that gives none for very long is given up.
+    async fn page(&self, pds: &Pds<'_>, cursor: Option<&str>) -> Result<Arc<Page>, Trouble> {
+        match self.pages.get(pds, cursor).await {
+            Err(Trouble::Wait { reason, .. })
+                if self.patience.is_over(pds.name.as_str(), cursor.unwrap_or_default(), PAGE_WAITS_MAX) =>
+            {
+                Err(Trouble::Fail(reason))
+            }
+            page => page,
+        }
+    }
+
     /// Walks along accounts. Where somebody has to be waited for time and again at the same account, that one is put off:
     /// it may be the reason.
     async fn walk(&self, pds: &Pds<'_>, accounts: &[Listed], time_max: Duration) -> Result<Walked, Trouble> {
         let host = pds.name.as_str();
         match (Walk::new(&self.witnesses, pds).along(accounts, time_max).await, accounts.first()) {
             (Err(Trouble::Wait { reason, after }), Some(first)) => {
-                if self.patience.is_over(host, first) {
+                if self.patience.is_over(host, &first.text, ACCOUNT_WAITS_MAX) {
                     return Ok(Walked::put_off(first, reason));
                 }
                 Err(Trouble::Wait { reason, after })

@@ -59,6 +59,9 @@ use crate::collections::Directory;
 use crate::host::Hosts;
 use crate::identity::Resolver;
 
+/// Requests of a verification to one provider per second, unless it is told otherwise: there is no hurry.
+const VERIFY_REQUESTS_PER_SECOND: f64 = 2.0;
+
 /// What kinds of jobs work with.
 #[derive(Clone)]
 pub struct Context {
@@ -78,7 +81,8 @@ pub struct Context {
 
 /// The kind of job that a spec asks for.
 pub fn work(spec: &Spec, context: &Context) -> Box<dyn Work> {
-    let web = context.web.at_rate(spec.requests_per_second);
+    let of_kind = (spec.kind == Kind::Verify).then_some(VERIFY_REQUESTS_PER_SECOND);
+    let web = context.web.at_rate(spec.requests_per_second.or(of_kind));
     let witnesses = || Witnesses {
         web: web.clone(),
         directory: context.directory.clone(),

@@ -167,3 +167,17 @@ async fn accounts_that_never_get_an_answer_do_not_hold_up_the_others() {
     let step = crawl.retry(&part, &broken).await.unwrap();
     assert_eq!((step.again.len(), step.edits.len(), step.seen), (0, 10, 0), "they were counted when they were listed");
 }
+
+#[tokio::test]
+async fn a_host_that_is_away_for_very_long_is_given_up() {
+    let mut host = Host::start().await;
+    let rig = Rig::new(48, &[&host]).await;
+    host.down().await;
+    let crawl = rig.crawl(&[&host]);
+    for wait in 0..150 {
+        let waits = crawl.step(&begin(host.name())).await;
+        assert!(matches!(waits, Err(Trouble::Wait { .. })), "wait {wait}: {waits:?}");
+    }
+    let end = crawl.step(&begin(host.name())).await;
+    assert!(matches!(&end, Err(Trouble::Fail(reason)) if reason.contains(host.name())), "{end:?}");
+}

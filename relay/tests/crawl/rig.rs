@@ -77,7 +77,7 @@ impl Rig {
         let hosts = HostsContext::new(&config, parts).unwrap();
         let hosts = Arc::new(Hosts::new(hosts, config, rows, HashMap::new(), &none, &none));
         let web = Web::new(true).unwrap().at_rate(Some(REQUESTS_PER_SECOND));
-        let directory = Directory::open(store.clone(), 1 << 16).unwrap();
+        let directory = Directory::open(store.clone(), 1 << 20).unwrap();
         let witnesses = Witnesses { web, directory, accounts, hosts, resolver, allow_insecure: true };
         Rig { network, witnesses, store, _parts: (intake, outlet, stop, log, folder) }
     }

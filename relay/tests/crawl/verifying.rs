@@ -115,6 +115,29 @@ async fn an_account_that_has_moved_stays_listed_where_its_new_host_has_it() {
     assert_eq!(found.edits.len(), 3);
 }
 
+/// What edits make of pages, with the directory itself.
+#[tokio::test]
+async fn an_account_is_on_pages_exactly_while_its_host_serves_it() {
+    let host = Host::start().await;
+    let rig = Rig::new(67, &[&host]).await;
+    let did = listed(&rig, &host);
+    for (status, class, page) in
+        [(Some("deactivated"), "deactivated", 0), (Some("takendown"), "takendown", 0), (None, "active", 1)]
+    {
+        host.set_account(did.as_str(), &[POSTS], status);
+        let found = run(&rig.verify(), begin(ALL)).await.unwrap();
+        assert_eq!(found.classes(), [(class, 1)]);
+        rig.witnesses.directory.apply(&found.edits, |_| None).unwrap();
+        assert_eq!(rig.witnesses.directory.page(&nsid(POSTS), None, 10).unwrap().len(), page, "{class}");
+    }
+    host.remove_account(did.as_str());
+    for classes in [vec![("gone", 1)], vec![]] {
+        let found = run(&rig.verify(), begin(ALL)).await.unwrap();
+        assert_eq!(found.classes(), classes);
+        rig.witnesses.directory.apply(&found.edits, |_| None).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_host_that_is_away_holds_up_only_its_own_accounts() {
     let (mut away, host) = (Host::start().await, Host::start().await);

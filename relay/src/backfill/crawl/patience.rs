@@ -1,27 +1,22 @@
-//! How often a host was waited for at the same account.
+//! How often a host was waited for at the same place.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::backfill::pds::Listed;
-
-/// So often it may be the host's fault; then it may be the account's.
-const WAITS_MAX: u32 = 3;
-
-/// By host: the account, and how often.
+/// By host: the place, and how often.
 #[derive(Default)]
 pub(super) struct Patience(Mutex<HashMap<String, (String, u32)>>);
 
 impl Patience {
-    /// Takes note that a host has to be waited for; says whether it was so often enough.
-    pub fn is_over(&self, host: &str, account: &Listed) -> bool {
+    /// Takes note that a host has to be waited for at a place; says whether it was so more often than `waits_max`.
+    pub fn is_over(&self, host: &str, place: &str, waits_max: u32) -> bool {
         let mut waits = self.lock();
         let (at, times) = waits.entry(host.to_owned()).or_default();
-        if *at != account.text {
-            (*at, *times) = (account.text.clone(), 0);
+        if *at != place {
+            (*at, *times) = (place.to_owned(), 0);
         }
         *times += 1;
-        let is_over = *times > WAITS_MAX;
+        let is_over = *times > waits_max;
         if is_over {
             waits.remove(host);
         }

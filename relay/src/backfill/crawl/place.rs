@@ -62,8 +62,8 @@ impl Place {
     pub fn behind(mut self, walked: &Walked, page: &Page) -> Option<Place> {
         self.own += walked.own;
         self.strange += walked.strange;
-        let mut done = page.after(self.account.as_deref()).iter().take(walked.done);
-        if let Some(last) = done.next_back() {
+        let left = page.after(self.account.as_deref());
+        if let Some(last) = left[..walked.done].last() {
             self.account = Some(last.text.clone());
         }
         if page.after(self.account.as_deref()).is_empty() { self.turn(page) } else { Some(self) }
