@@ -237,8 +237,9 @@ async fn the_command_line_handles_jobs() -> Result<()> {
     // A source that does not answer: the job waits, and can be handled meanwhile.
     let start = ["start", "slow", "--kind", "import", "--source", "http://127.0.0.1:1", "--collection", NOTES];
     relay.backfill(&start).await?;
-    let show =
-        async || -> Result<Value> { Ok(serde_json::from_str(&relay.backfill(&["show", "slow", "--json"]).await?)?) };
+    let show = async || -> Result<Value> {
+        Ok(serde_json::from_str::<Value>(&relay.backfill(&["show", "slow", "--json"]).await?)?["job"].take())
+    };
     let waiting = until("the job waits", || async {
         let job = show().await?;
         if job["state"] == "waiting" { Ok(Some(job)) } else { bail!("{job}") }

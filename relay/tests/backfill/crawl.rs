@@ -1,13 +1,14 @@
 //! Crawls of PDS hosts, and verifications of what others have said.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sim::Host;
 use sim::directory::Fault;
 use sim::host::Question;
 
-use crate::common::World;
+use crate::common::{World, assert_delivered};
 use crate::jobs::{Pairs, assert_same, directory, job, progress, put, send_pairs, tell, until_ended, until_state};
 use crate::world::{collection, did};
 
@@ -43,8 +44,6 @@ async fn a_crawl_asks_again_whom_it_could_not_ask() {
     busy.fail_next(Question::Accounts, 1, Fault::Busy(Some(2)));
     broken.fail_next(Question::Collections, 2, Fault::Status(500));
     small.set_page_max(7);
-    let late = small.described();
-    assert!(late.is_empty());
     put(&world.relay, "crawl", &crawl(&[&busy, &broken, &small])).await;
     let job = until_ended(&world.relay, "crawl").await;
     assert_eq!((&job["state"], &job["reason"]), (&json!("done"), &Value::Null), "{job:#}");
@@ -59,11 +58,10 @@ async fn a_crawl_that_is_killed_goes_on_where_it_was() {
     let mut world = World::new(101, &[]).await;
     let (host, expected) = host(&world).await;
     host.set_page_max(15);
-    let answer_late = Fault::Delay(std::time::Duration::from_millis(60));
-    host.set_fault(Question::Collections, Some(answer_late));
+    host.set_fault(Question::Collections, Some(Fault::Delay(Duration::from_millis(60))));
     put(&world.relay, "crawl", &crawl(&[&host])).await;
     for _ in 0..KILLS {
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         world.relay.kill();
         world.relay.start_again().await;
     }
@@ -117,7 +115,7 @@ async fn a_verification_removes_ghosts_and_says_what_they_were() {
     let mut mover = world.account(&old);
     let mut consumer = world.relay.consumer(None).await;
     let sent = old.emit(mover.post());
-    crate::common::assert_delivered(&consumer.events(1).await, [&sent], "the relay knows where it is");
+    assert_delivered(&consumer.events(1).await, [&sent], "the relay knows where it is");
     world.network.plc.register(&mover, new.name());
     old.remove_account(&mover.did);
     new.set_account(&mover.did, &[sim::account::POSTS], None);
