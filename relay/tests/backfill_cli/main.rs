@@ -243,7 +243,8 @@ async fn the_token_is_found_where_the_relay_has_it() {
     std::fs::write(&with_file, format!("admin-token-file = {file:?}")).unwrap();
     let [file, with_token, with_file] = [&file, &with_token, &with_file].map(|path| path.to_str().unwrap());
     let (name, url) = ("RELAY_ADMIN_URL", fake.url());
-    let cases: [(&[&str], &[(&str, &str)]); 6] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+    let cases: [Case<'_>; 6] = [
         (&["--admin-token", TOKEN], &[]),
         (&[], &[("RELAY_ADMIN_TOKEN", TOKEN)]),
         (&["--admin-token-file", file], &[]),
