@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1_900_000)]
     accounts: usize,
 
-    /// Collections; the largest one has as many accounts as the second and the third together, and so on (Zipf)
+    /// Collections; the n-th of them has an n-th of the accounts of the largest (Zipf)
     #[arg(long, default_value_t = 1000)]
     collections: usize,
 
