@@ -93,7 +93,7 @@ async fn the_accounts_of_a_collection_come_in_pages() {
         (public, PAGE, "&limit=2000", vec![2000, 1]),
         (public, PAGE, "&limit=667", vec![667, 667, 667]),
         (admin, PAGE, "&limit=1999", vec![1999, 2]),
-        (public, "/v1/getDidsForCollection", "&limit=2000&cursor=", vec![2000, 1]),
+        (public, "/v1/getDidsForCollection", "&limit=2000", vec![2000, 1]),
     ] {
         let pages = pages(&world, address, path, &format!("collection={posts}{limit}")).await;
         assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "{path} {limit}");
@@ -105,7 +105,7 @@ async fn the_accounts_of_a_collection_come_in_pages() {
         let page = get(&world, public, &format!("{PAGE}?collection={collection}")).await;
         assert_eq!(page, json!({ "repos": [] }), "{collection} is not known, and that is no error");
     }
-    let page = get(&world, public, &format!("{PAGE}?collection={other}&limit=1")).await;
+    let page = get(&world, public, &format!("{PAGE}?collection={other}&limit=1&cursor=")).await;
     assert_eq!(page["repos"].as_array().unwrap().len(), 1);
     let cursor = did(7_000_000);
     get(&world, public, &format!("{PAGE}?collection={other}&cursor={cursor}")).await;
