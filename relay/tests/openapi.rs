@@ -152,14 +152,14 @@ async fn every_answer_is_as_the_document_describes_it() {
         (Method::DELETE, job(""), String::new(), Value::Null),
     ];
     ask(&world.relay, Method::PUT, "/admin/backfill/jobs/sent", pairs).await;
-    let mut left: BTreeSet<(String, &str)> = BTreeSet::new();
+    let mut left: BTreeSet<(String, String)> = BTreeSet::new();
     for (path, method, operation) in operations(&document) {
         if method == Method::GET {
             let query = if path == "/admin/accounts" { format!("?did={did}") } else { String::new() };
             let answer = world.relay.get_admin(&format!("{}{query}", filled(path, operation))).await;
             assert_fits(&document, operation, path, &answer);
         } else {
-            left.insert((method.as_str().to_lowercase(), path));
+            left.insert((method.as_str().to_lowercase(), path.to_owned()));
         }
     }
     for (method, path, query, body) in changes {
@@ -169,7 +169,7 @@ async fn every_answer_is_as_the_document_describes_it() {
         let operation = &document["paths"][&path][&name];
         let answer = ask(&world.relay, method, &format!("{}{query}", filled(&path, operation)), body).await;
         assert_fits(&document, operation, &path, &answer);
-        left.remove(&(name, path.as_str()));
+        left.remove(&(name, path));
     }
     assert!(left.is_empty(), "add a request for each of these to the test: {left:?}");
     // With rows in them now.
