@@ -49,9 +49,12 @@ async fn a_cursor_that_has_expired_begins_its_collection_anew() {
     assert_eq!(progress(&job, "added"), union(&sources).len() as u64, "nothing is new twice: {job:#}");
 }
 
+/// Three pages, the last of which has room.
+const LIAR_ACCOUNTS: usize = 3 * PAGE - 1;
+
 /// A source with one collection, which misbehaves whenever it is asked for accounts.
 async fn liar(fault: Fault) -> Directory {
-    let source = Directory::start((0..3 * PAGE).map(|number| (did(number), collection(0)))).await;
+    let source = Directory::start((0..LIAR_ACCOUNTS).map(|number| (did(number), collection(0)))).await;
     source.set_limit(Limit::Caps(PAGE));
     source.set_fault(Route::Repos, Some(fault));
     source
@@ -120,7 +123,7 @@ async fn a_did_that_is_none_is_left_out_and_the_others_are_taken() {
     put(&world.relay, "all", &import(&sources)).await;
     until_ended(&world.relay, "all").await;
     let first_of_each_page = 3;
-    assert_eq!(directory(&world.relay).await.len(), 3 * PAGE - first_of_each_page);
+    assert_eq!(directory(&world.relay).await.len(), LIAR_ACCOUNTS - first_of_each_page);
 }
 
 /// What has more accounts than any honest source is ended by a bound that no test reaches; until then it costs disk alone.
