@@ -39,19 +39,19 @@ pub(super) fn check_name(name: &str) -> Result<(), SpecError> {
 }
 
 impl Spec {
-    /// Checks it. Unless `allow_insecure`, services on loopback and private addresses are refused.
+    /// Checks it. Unless `allow_insecure`, hosts on loopback and private addresses are refused.
     pub(super) fn check(&self, allow_insecure: bool) -> Result<(), SpecError> {
         self.check_kind()?;
         bounded("sources", &self.sources)?;
         bounded("collections.lists", &self.collections.lists)?;
         for source in &self.sources {
-            let url = check_url("sources", source, allow_insecure)?;
+            let url = check_url("sources", source)?;
             if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
                 return Err(refuse("sources", format!("{source:?} has more than a host; write https://example.com")));
             }
         }
         for list in &self.collections.lists {
-            check_url("collections.lists", list, allow_insecure)?;
+            check_url("collections.lists", list)?;
         }
         for host in &self.hosts {
             check_host(host, allow_insecure)?;
@@ -108,7 +108,7 @@ fn bounded(field: &'static str, list: &[String]) -> Result<(), SpecError> {
     if list.len() > NAMED_MAX { Err(refuse(field, format!("more than {NAMED_MAX}"))) } else { Ok(()) }
 }
 
-fn check_url(field: &'static str, text: &str, allow_insecure: bool) -> Result<Url, SpecError> {
+fn check_url(field: &'static str, text: &str) -> Result<Url, SpecError> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let url = url.ok_or_else(|| refuse(field, format!("{text:?} is not an http:// or https:// URL")))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -117,7 +117,6 @@ fn check_url(field: &'static str, text: &str, allow_insecure: bool) -> Result<Ur
             format!("{} has a user name or a password in it", url.host_str().unwrap_or_default()),
         ));
     }
-    check_public(field, url.host_str().unwrap_or_default(), allow_insecure)?;
     Ok(url)
 }
 
@@ -133,18 +132,18 @@ fn check_host(text: &str, allow_insecure: bool) -> Result<(), SpecError> {
     if !is_host {
         return Err(refuse("hosts", format!("{text:?} is not a host; write one like pds.example.com")));
     }
-    check_public("hosts", text.split(':').next().unwrap_or_default(), allow_insecure)
+    check_public(text.split(':').next().unwrap_or_default(), allow_insecure)
 }
 
 /// Names are looked at when they are resolved.
-fn check_public(field: &'static str, host: &str, allow_insecure: bool) -> Result<(), SpecError> {
+fn check_public(host: &str, allow_insecure: bool) -> Result<(), SpecError> {
     let is_private = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(address) => !is_public(address),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
     };
     if is_private && !allow_insecure {
         let message = format!("{host} is not public; others are for development, with allow-insecure-hosts");
-        return Err(refuse(field, message));
+        return Err(refuse("hosts", message));
     }
     Ok(())
 }
@@ -174,7 +173,7 @@ mod tests {
     fn a_spec_that_makes_sense_is_taken() {
         let cases = [
             import("schedule", json!("@weekly")),
-            import("sources", json!(["http://collectiondir.relay.svc:2510/", "https://8.8.8.8"])),
+            import("sources", json!(["http://collectiondir.relay.svc:2510/", "https://8.8.8.8", "http://[::1]:2510"])),
             import("collections", json!({"lists": ["https://lexicon.garden/llms.txt?all=1"]})),
             import("concurrency", json!(1)),
             json!({"kind": "crawl", "requestsPerSecond": 0.5}),
@@ -185,7 +184,7 @@ mod tests {
         for spec in cases {
             assert_eq!(checked(spec.clone(), false), Ok(()), "{spec}");
         }
-        let insecure = import("sources", json!(["http://127.0.0.1:2510", "http://localhost:2510"]));
+        let insecure = json!({"kind": "crawl", "hosts": ["127.0.0.1:2583", "localhost:2583"]});
         assert_eq!(checked(insecure, true), Ok(()));
     }
 
@@ -197,9 +196,6 @@ mod tests {
             (import("sources", json!(["wss://relay.example.com"])), "sources: "),
             (import("sources", json!(["https://relay.example.com/xrpc"])), "sources: "),
             (import("sources", json!(["https://me:secret@relay.example.com"])), "sources: relay.example.com has"),
-            (import("sources", json!(["https://10.0.0.1"])), "sources: 10.0.0.1 is not public"),
-            (import("sources", json!(["https://[::1]:8080"])), "sources: [::1] is not public"),
-            (import("sources", json!(["https://localhost"])), "sources: localhost is not public"),
             (import("sources", json!(vec!["https://relay.example.com"; 101])), "sources: more than 100"),
             (import("collections", json!({})), "collections: say which"),
             (import("collections", json!({"lists": ["file:///etc/passwd"]})), "collections.lists: "),
@@ -212,6 +208,8 @@ mod tests {
             (json!({"kind": "crawl", "hosts": ["https://pds.example.com"]}), "hosts: "),
             (json!({"kind": "crawl", "hosts": ["pds.example.com/path"]}), "hosts: "),
             (json!({"kind": "crawl", "hosts": ["127.0.0.1:2583"]}), "hosts: 127.0.0.1 is not public"),
+            (json!({"kind": "crawl", "hosts": ["10.0.0.1"]}), "hosts: 10.0.0.1 is not public"),
+            (json!({"kind": "crawl", "hosts": ["localhost"]}), "hosts: localhost is not public"),
             (json!({"kind": "crawl", "sources": ["https://relay.example.com"]}), "sources: means nothing"),
             (json!({"kind": "verify", "collections": {"seen": true}}), "collections: means nothing"),
             (json!({"kind": "pairs", "schedule": "@daily"}), "schedule: means nothing"),

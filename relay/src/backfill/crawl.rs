@@ -15,8 +15,8 @@ use self::pages::Pages;
 use self::patience::Patience;
 use self::place::Place;
 use self::walk::{Walk, Walked};
+use super::Context;
 use super::pds::{Listed, Page, Pds, provider};
-use super::witness::Witnesses;
 use super::{Later, Part, Planned, Step, Trouble, Work};
 use crate::decisions::HostStatus;
 use crate::host::HostName;
@@ -36,7 +36,7 @@ const LOOKUPS: usize = 64;
 
 /// Asks hosts for all their accounts, and what collections they have.
 pub struct Crawl {
-    witnesses: Witnesses,
+    context: Context,
     hosts: Vec<String>,
     pages: Pages,
     patience: Patience,
@@ -45,13 +45,13 @@ pub struct Crawl {
 impl Crawl {
     /// A crawl of hosts by name; if there are none, of all that this relay knows and that are neither banned nor
     /// offline.
-    pub fn new(witnesses: Witnesses, hosts: Vec<String>) -> Crawl {
-        Crawl { witnesses, hosts, pages: Pages::default(), patience: Patience::default() }
+    pub fn new(context: Context, hosts: Vec<String>) -> Crawl {
+        Crawl { context, hosts, pages: Pages::default(), patience: Patience::default() }
     }
 
     fn hosts_to_ask(&self) -> Result<Vec<HostName>, Trouble> {
         if self.hosts.is_empty() {
-            let hosts = self.witnesses.hosts.all().into_iter();
+            let hosts = self.context.hosts.all().into_iter();
             let is_asked = |status| !matches!(status, HostStatus::Banned | HostStatus::Offline);
             return Ok(hosts.filter(|host| is_asked(host.status())).map(|host| host.name.clone()).collect());
         }
@@ -62,8 +62,8 @@ impl Crawl {
     }
 
     fn host(&self, name: &str) -> Result<HostName, Trouble> {
-        let name = self.witnesses.host_name(name).map_err(|error| Trouble::Fail(error.to_string()))?;
-        match self.witnesses.hosts.find(name.as_str()) {
+        let name = self.context.host_name(name).map_err(|error| Trouble::Fail(error.to_string()))?;
+        match self.context.hosts.find(name.as_str()) {
             Some(host) if host.status() == HostStatus::Banned => Err(Trouble::Fail(format!("{name} is banned"))),
             _ => Ok(name),
         }
@@ -71,8 +71,8 @@ impl Crawl {
 
     async fn plan_hosts(&self) -> Result<Vec<Planned>, Trouble> {
         let planned = self.hosts_to_ask()?.into_iter().map(|host| async move {
-            let provider = provider(&self.witnesses.web, &host).await;
-            let known = self.witnesses.hosts.find(host.as_str()).map(|known| known.accounts());
+            let provider = provider(&self.context.web, &host).await;
+            let known = self.context.hosts.find(host.as_str()).map(|known| known.accounts());
             Planned { key: host.to_string(), provider, expected: known.filter(|accounts| *accounts > 0) }
         });
         let planned: Vec<_> = planned.collect();
@@ -85,7 +85,7 @@ impl Crawl {
             return Err(Trouble::Fail(format!("{host} lists more than {LISTED_MAX} accounts")));
         }
         let place = Place::read(part.cursor.as_deref())?;
-        let pds = Pds::new(&self.witnesses.web, &host).await;
+        let pds = Pds::new(&self.context.web, &host).await;
         let page = self.page(&pds, place.page.as_deref()).await?;
         place.check(&host, &page)?;
         let left = page.after(place.account.as_deref());
@@ -99,7 +99,7 @@ impl Crawl {
 
     async fn ask_again(&self, part: &Part, dids: &[Did]) -> Result<Step, Trouble> {
         let host = self.host(&part.key)?;
-        let pds = Pds::new(&self.witnesses.web, &host).await;
+        let pds = Pds::new(&self.context.web, &host).await;
         let accounts: Vec<Listed> = dids.iter().map(Listed::from).collect();
         let Walked { done, mut step, .. } = self.walk(&pds, &accounts, Duration::MAX).await?;
         step.again.extend(dids[done..].iter().map(|did| (did.clone(), format!("{host} did not answer before"))));
@@ -122,7 +122,7 @@ impl Crawl {
     /// it may be the reason.
     async fn walk(&self, pds: &Pds<'_>, accounts: &[Listed], time_max: Duration) -> Result<Walked, Trouble> {
         let host = pds.name.as_str();
-        match (Walk::new(&self.witnesses, pds).along(accounts, time_max).await, accounts.first()) {
+        match (Walk::new(&self.context, pds).along(accounts, time_max).await, accounts.first()) {
             (Err(Trouble::Wait { reason, after }), Some(first)) => {
                 if self.patience.is_over(host, &first.text, ACCOUNT_WAITS_MAX) {
                     return Ok(Walked::put_off(first, reason));

@@ -49,7 +49,6 @@ pub use schedule::{Schedule, ScheduleError};
 pub use spec::{Collections, Job, Kind, Progress, Spec, State};
 pub use verify::Verify;
 pub use web::{Refusal, Web};
-pub use witness::Witnesses;
 pub use work::{Later, Part, Planned, Step, Trouble, Work};
 
 use std::sync::Arc;
@@ -62,7 +61,7 @@ use crate::identity::Resolver;
 /// Requests of a verification to one provider per second, unless it is told otherwise: there is no hurry.
 const VERIFY_REQUESTS_PER_SECOND: f64 = 2.0;
 
-/// What kinds of jobs work with.
+/// What kinds of jobs work with; clones share it.
 #[derive(Clone)]
 pub struct Context {
     /// Asks services and hosts.
@@ -83,18 +82,11 @@ pub struct Context {
 pub fn work(spec: &Spec, context: &Context) -> Box<dyn Work> {
     let of_kind = (spec.kind == Kind::Verify).then_some(VERIFY_REQUESTS_PER_SECOND);
     let web = context.web.at_rate(spec.requests_per_second.or(of_kind));
-    let witnesses = || Witnesses {
-        web: web.clone(),
-        directory: context.directory.clone(),
-        accounts: context.accounts.clone(),
-        hosts: Arc::clone(&context.hosts),
-        resolver: Arc::clone(&context.resolver),
-        allow_insecure: context.allow_insecure,
-    };
+    let context = Context { web, ..context.clone() };
     match spec.kind {
-        Kind::Crawl => Box::new(Crawl::new(witnesses(), spec.hosts.clone())),
-        Kind::Verify => Box::new(Verify::new(witnesses())),
-        Kind::Import => match Import::new(spec, web, context.directory.clone()) {
+        Kind::Crawl => Box::new(Crawl::new(context, spec.hosts.clone())),
+        Kind::Verify => Box::new(Verify::new(context)),
+        Kind::Import => match Import::new(spec, context.web.trusting(), context.directory) {
             Ok(import) => Box::new(import),
             Err(error) => Box::new(Impossible(error.to_string())),
         },

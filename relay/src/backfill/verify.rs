@@ -9,9 +9,10 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 
 use self::quiet::Quiet;
+use super::Context;
 use super::finding::{Before, Class, Finding};
 use super::pds::Pds;
-use super::witness::{Home, Obstacle, Witnesses, Word};
+use super::witness::{Home, Obstacle, Word};
 use super::{Later, Part, Planned, Step, Trouble, Work};
 use crate::host::HostName;
 use crate::identity::Freshness;
@@ -25,7 +26,7 @@ const STEP_ACCOUNTS: usize = 20;
 const LOOKUPS: usize = 8;
 /// Looks at every account of the directory.
 pub struct Verify {
-    witnesses: Witnesses,
+    context: Context,
     quiet: Quiet,
 }
 
@@ -53,14 +54,14 @@ struct Asked {
 
 impl Verify {
     /// A verification of the whole directory.
-    pub fn new(witnesses: Witnesses) -> Verify {
-        Verify { witnesses, quiet: Quiet::default() }
+    pub fn new(context: Context) -> Verify {
+        Verify { context, quiet: Quiet::default() }
     }
 
     async fn look_at_next(&self, part: &Part) -> Result<Step, Trouble> {
         let begin = |error| Trouble::Restart(format!("the cursor is no DID: {error}"));
         let after = part.cursor.as_deref().map(Did::parse).transpose().map_err(begin)?;
-        let accounts = self.witnesses.directory.accounts(after.as_ref(), STEP_ACCOUNTS);
+        let accounts = self.context.directory.accounts(after.as_ref(), STEP_ACCOUNTS);
         let accounts = accounts.map_err(|error| Trouble::Wait { reason: error.to_string(), after: None })?;
         let dids: Vec<Did> = accounts.into_iter().map(|(did, _)| did).collect();
         let (step, done) = self.look_at(&dids).await?;
@@ -108,23 +109,23 @@ impl Verify {
 
     /// What this relay and its identity say of an account.
     async fn target(&self, did: &Did) -> Result<Target, Obstacle> {
-        let before = self.witnesses.before(did)?;
+        let before = self.context.before(did)?;
         if before.collections.is_empty() {
             return Ok(Target::Settled(Finding::only(Class::Empty)));
         }
-        let name = match self.witnesses.home(did, Freshness::Cached).await? {
+        let name = match self.context.home(did, Freshness::Cached).await? {
             Home::Host(name) => name,
             Home::Nowhere => return Ok(Target::Settled(Finding::hidden(Class::Homeless, did, &before))),
             Home::Gone => return Ok(Target::Settled(Finding::gone(Class::Gone, did, &before))),
         };
-        let known = before.host.and_then(|id| self.witnesses.hosts.by_id(id));
+        let known = before.host.and_then(|id| self.context.hosts.by_id(id));
         let has_moved = known.is_some_and(|known| known.name.as_str() != name);
-        Ok(Target::Ask(self.witnesses.host_name(&name)?, Asked { did: did.clone(), before, has_moved }))
+        Ok(Target::Ask(self.context.host_name(&name)?, Asked { did: did.clone(), before, has_moved }))
     }
 
     /// What a host says of its accounts, one after the other.
     async fn ask(&self, host: &HostName, accounts: &[Asked]) -> Vec<Looked> {
-        let pds = Pds::new(&self.witnesses.web, host).await;
+        let pds = Pds::new(&self.context.web, host).await;
         let mut looked_at = Vec::with_capacity(accounts.len());
         for account in accounts {
             let found = match self.quiet.is_resting(host) {
@@ -137,12 +138,12 @@ impl Verify {
     }
 
     async fn ask_for(&self, pds: &Pds<'_>, Asked { did, before, has_moved }: &Asked) -> Result<Finding, Obstacle> {
-        let asked = self.witnesses.ask(pds, did, before).await;
+        let asked = self.context.ask(pds, did, before).await;
         self.quiet.heard(pds.name, asked.as_ref().err());
         let (word, has_moved) = match asked? {
             Word::Moved(name) => {
-                let host = self.witnesses.host_name(&name)?;
-                (self.witnesses.ask(&Pds::new(&self.witnesses.web, &host).await, did, before).await?, true)
+                let host = self.context.host_name(&name)?;
+                (self.context.ask(&Pds::new(&self.context.web, &host).await, did, before).await?, true)
             }
             word => (word, *has_moved),
         };

@@ -29,11 +29,13 @@ const ERROR_BYTES_MAX: usize = 16 << 10;
 /// Characters of an error's name and of its message that are kept.
 const ERROR_CHARS_MAX: usize = 200;
 
-/// Asks services and PDS hosts: only on public addresses, one request to a provider at a time, as fast as it allows.
-/// Clones share what is known of the providers.
+/// Asks services and PDS hosts: one request to a provider at a time, as fast as it allows, and strangers only on public
+/// addresses. Clones share what is known of the providers.
 #[derive(Clone)]
 pub struct Web {
     client: Client,
+    /// For servers that the operator has named.
+    trusting: Client,
     pace: Arc<Pace>,
     interval: Duration,
     allow_insecure: bool,
@@ -88,6 +90,7 @@ impl Web {
         let client = net::client_of_one_server(allow_insecure)?;
         let web = Web {
             client,
+            trusting: net::client_of_one_server(true)?,
             pace: Arc::default(),
             interval: Duration::ZERO,
             allow_insecure,
@@ -102,6 +105,11 @@ impl Web {
         let seconds = 1.0 / requests_per_second.unwrap_or(REQUESTS_PER_SECOND);
         let interval = Duration::try_from_secs_f64(seconds).map_or(INTERVAL_MAX, |interval| interval.min(INTERVAL_MAX));
         Web { interval, ..self.clone() }
+    }
+
+    /// The same for servers that the operator has named, wherever they are: in the cluster, say, over plain HTTP.
+    pub fn trusting(&self) -> Web {
+        Web { client: self.trusting.clone(), allow_insecure: true, ..self.clone() }
     }
 
     /// Whom the server of a URL belongs to, as far as limits are concerned: see [`Web::get`].

@@ -1,33 +1,15 @@
 //! Who is asked about an account: the relay's own rows, its identity, and its PDS.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::finding::{Before, Class, Finding};
 use super::pds::{Answer, Pds};
-use super::{Refusal, Web};
-use crate::account::{AccountError, Accounts};
-use crate::collections::{self, Directory};
-use crate::host::{HostName, HostNameError, Hosts, LOCAL};
-use crate::identity::{Freshness, Resolver, Transient};
+use super::{Context, Refusal};
+use crate::account::AccountError;
+use crate::collections;
+use crate::host::{HostName, HostNameError, LOCAL};
+use crate::identity::{Freshness, Transient};
 use crate::protocol::did::{Did, Method};
-
-/// What crawls and verifications work with; clones share it.
-#[derive(Clone)]
-pub struct Witnesses {
-    /// Asks PDS hosts.
-    pub web: Web,
-    /// What is known of collections.
-    pub directory: Directory,
-    /// What is known of accounts.
-    pub accounts: Accounts,
-    /// The hosts of the relay.
-    pub hosts: Arc<Hosts>,
-    /// Finds out whose host is whose.
-    pub resolver: Arc<Resolver>,
-    /// Whether hosts may be asked over plain HTTP and on private addresses.
-    pub allow_insecure: bool,
-}
 
 /// Why nothing was found of an account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +52,7 @@ pub(super) enum Word {
     Moved(String),
 }
 
-impl Witnesses {
+impl Context {
     /// What this relay knows of an account. It is read before anybody is asked, so that what happens meanwhile is newer.
     pub(super) fn before(&self, did: &Did) -> Result<Before, Obstacle> {
         let account = self.accounts.get(did.as_str())?;

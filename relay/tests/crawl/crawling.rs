@@ -32,7 +32,7 @@ async fn every_account_of_a_host_is_asked_for_once() {
     assert_eq!(host.questions(Question::Collections), 50);
     assert_eq!(host.questions(Question::Accounts), 9, "each page once, and an empty one at the end");
 
-    rig.witnesses.directory.apply(&found.edits, |_| None).unwrap();
+    rig.context.directory.apply(&found.edits, |_| None).unwrap();
     let found = run(&rig.crawl(&[&host]), begin(host.name())).await.unwrap();
     assert_eq!((found.seen, found.classes()), (50, vec![("active", 50)]), "and then it does");
 }
@@ -60,7 +60,7 @@ async fn a_host_with_two_methods_is_crawled() {
     let accounts: Vec<_> = (0..22).map(|_| rig.network.unregistered_account()).collect();
     let name = micro_pds(accounts.iter().map(|account| account.did.clone()).collect()).await;
     accounts.iter().for_each(|account| rig.network.plc.register(account, &name));
-    let crawl = Crawl::new(rig.witnesses.clone(), vec![name.clone()]);
+    let crawl = Crawl::new(rig.context.clone(), vec![name.clone()]);
     let found = run(&crawl, begin(&name)).await.unwrap();
     assert_eq!(found.classes(), [("mended", 22)]);
     let both: BTreeSet<_> = [nsid(POSTS), nsid(LIKES)].into();
@@ -151,7 +151,7 @@ async fn accounts_of_other_hosts_are_left_alone() {
     }
     // It has moved, which nobody has noticed.
     let moved = rig.network.account(&host);
-    rig.witnesses.resolver.resolve(&did(&moved.did), Freshness::Cached).await.unwrap();
+    rig.context.resolver.resolve(&did(&moved.did), Freshness::Cached).await.unwrap();
     rig.network.plc.register(&moved, other.name());
     host.set_account(&moved.did, &[POSTS], None);
     host.set_fault_for(&moved.did, Some(Fault::Error(400, "RepoNotFound".to_owned())));
@@ -184,7 +184,7 @@ async fn hosts_are_planned_by_name_or_as_the_relay_knows_them() {
     let statuses = [HostStatus::Active, HostStatus::Banned, HostStatus::Offline, HostStatus::Idle];
     let rig = Rig::with_hosts(8, &names.into_iter().zip(statuses).collect::<Vec<_>>()).await;
     let planned = |hosts: &[&str]| {
-        let crawl = Crawl::new(rig.witnesses.clone(), hosts.iter().map(|host| (*host).to_owned()).collect());
+        let crawl = Crawl::new(rig.context.clone(), hosts.iter().map(|host| (*host).to_owned()).collect());
         async move { crawl.plan().await }
     };
     let part = |name: &str| Planned { key: name.to_owned(), provider: name.to_owned(), expected: None };
@@ -195,7 +195,7 @@ async fn hosts_are_planned_by_name_or_as_the_relay_knows_them() {
         let refused = planned(&[host]).await;
         assert!(matches!(&refused, Err(Trouble::Fail(said)) if said.contains(reason)), "{refused:?}");
     }
-    let crawl = Crawl::new(rig.witnesses.clone(), Vec::new());
+    let crawl = Crawl::new(rig.context.clone(), Vec::new());
     let refused = crawl.step(&begin(names[1])).await;
     assert!(matches!(&refused, Err(Trouble::Fail(said)) if said.contains("is banned")), "banned since: {refused:?}");
 }

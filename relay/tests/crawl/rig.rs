@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use relay::account::{Account, Accounts, Repo};
-use relay::backfill::{Crawl, Part, Step, Trouble, Verify, Web, Witnesses, Work};
+use relay::backfill::{Context, Crawl, Part, Step, Trouble, Verify, Web, Work};
 use relay::collections::{Directory, Edit};
 use relay::config::{Config, Settings};
 use relay::decisions::{Decisions, HostRow, HostStatus, OwnLimits};
@@ -34,7 +34,7 @@ pub const LISTS: &str = "app.example.list";
 /// A relay that knows some hosts.
 pub struct Rig {
     pub network: Network,
-    pub witnesses: Witnesses,
+    pub context: Context,
     store: Store,
     _parts: (Intake, Outlet, watch::Sender<bool>, Log, tempfile::TempDir),
 }
@@ -78,8 +78,8 @@ impl Rig {
         let hosts = Arc::new(Hosts::new(hosts, config, rows, HashMap::new(), &none, &none));
         let web = Web::new(true).unwrap().at_rate(Some(REQUESTS_PER_SECOND));
         let directory = Directory::open(store.clone(), 1 << 20).unwrap();
-        let witnesses = Witnesses { web, directory, accounts, hosts, resolver, allow_insecure: true };
-        Rig { network, witnesses, store, _parts: (intake, outlet, stop, log, folder) }
+        let context = Context { web, directory, accounts, hosts, resolver, allow_insecure: true };
+        Rig { network, context, store, _parts: (intake, outlet, stop, log, folder) }
     }
 
     /// Accounts on a host, in the order in which it lists them, and with what it says that they have.
@@ -93,22 +93,22 @@ impl Rig {
     /// The relay has passed events of an account.
     pub fn remember(&self, did: &Did, account: &Account) {
         let mut rows = WriteBatch::default();
-        self.witnesses.accounts.put(&mut rows, did, None, account);
+        self.context.accounts.put(&mut rows, did, None, account);
         self.store.write(&rows).unwrap();
     }
 
     /// The directory knows collections of an account.
     pub fn list(&self, did: &Did, collections: &[&str]) {
         let edits: Vec<Edit> = collections.iter().map(|name| Edit::Add(did.clone(), nsid(name))).collect();
-        self.witnesses.directory.apply(&edits, |_| None).unwrap();
+        self.context.directory.apply(&edits, |_| None).unwrap();
     }
 
     pub fn crawl(&self, hosts: &[&Host]) -> Crawl {
-        Crawl::new(self.witnesses.clone(), hosts.iter().map(|host| host.name().to_owned()).collect())
+        Crawl::new(self.context.clone(), hosts.iter().map(|host| host.name().to_owned()).collect())
     }
 
     pub fn verify(&self) -> Verify {
-        Verify::new(self.witnesses.clone())
+        Verify::new(self.context.clone())
     }
 }
 

@@ -100,7 +100,7 @@ async fn an_account_that_has_moved_stays_listed_where_its_new_host_has_it() {
     let account = rig.network.account(&old);
     let noticed = did(&account.did);
     rig.list(&noticed, &[POSTS]);
-    rig.witnesses.resolver.resolve(&noticed, Freshness::Cached).await.unwrap();
+    rig.context.resolver.resolve(&noticed, Freshness::Cached).await.unwrap();
     rig.network.plc.register(&account, new.name());
     new.set_account(noticed.as_str(), &[POSTS, LIKES], None);
     // Another has moved to a host that has switched it off.
@@ -127,14 +127,14 @@ async fn an_account_is_on_pages_exactly_while_its_host_serves_it() {
         host.set_account(did.as_str(), &[POSTS], status);
         let found = run(&rig.verify(), begin(ALL)).await.unwrap();
         assert_eq!(found.classes(), [(class, 1)]);
-        rig.witnesses.directory.apply(&found.edits, |_| None).unwrap();
-        assert_eq!(rig.witnesses.directory.page(&nsid(POSTS), None, 10).unwrap().len(), page, "{class}");
+        rig.context.directory.apply(&found.edits, |_| None).unwrap();
+        assert_eq!(rig.context.directory.page(&nsid(POSTS), None, 10).unwrap().len(), page, "{class}");
     }
     host.remove_account(did.as_str());
     for classes in [vec![("gone", 1)], vec![]] {
         let found = run(&rig.verify(), begin(ALL)).await.unwrap();
         assert_eq!(found.classes(), classes);
-        rig.witnesses.directory.apply(&found.edits, |_| None).unwrap();
+        rig.context.directory.apply(&found.edits, |_| None).unwrap();
     }
 }
 

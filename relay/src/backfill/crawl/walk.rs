@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
 
+use crate::backfill::Context;
 use crate::backfill::finding::{Before, Class, Finding};
 use crate::backfill::pds::{Answer, Listed, Pds};
-use crate::backfill::witness::{Home, Obstacle, Witnesses, Word};
+use crate::backfill::witness::{Home, Obstacle, Word};
 use crate::backfill::{Step, Trouble};
 use crate::protocol::did::Did;
 
@@ -55,7 +56,7 @@ impl Walked {
 /// Who walks.
 #[derive(Clone, Copy)]
 struct Walker<'a> {
-    witnesses: &'a Witnesses,
+    context: &'a Context,
     pds: &'a Pds<'a>,
 }
 
@@ -69,8 +70,8 @@ enum Task {
 
 impl<'a> Walk<'a> {
     /// A walk along the accounts of a host.
-    pub fn new(witnesses: &'a Witnesses, pds: &'a Pds<'a>) -> Walk<'a> {
-        let walker = Walker { witnesses, pds };
+    pub fn new(context: &'a Context, pds: &'a Pds<'a>) -> Walk<'a> {
+        let walker = Walker { context, pds };
         Walk { walker, walked: Walked::default(), silent: 0, nonsense: 0, trouble: None }
     }
 
@@ -147,11 +148,11 @@ impl Walker<'_> {
         let Listed { did: Some(did), status, .. } = account else {
             return Ok(Task::Settled(Finding::only(Class::Malformed)));
         };
-        let (is_active, before) = (status.is_active(), self.witnesses.before(did)?);
+        let (is_active, before) = (status.is_active(), self.context.before(did)?);
         if !is_active && before.collections.is_empty() {
             return Ok(Task::Settled(Finding::only(Class::Inactive(*status))));
         }
-        Ok(match self.witnesses.known_home(did, &before).await? {
+        Ok(match self.context.known_home(did, &before).await? {
             Home::Host(name) if name != self.pds.name.as_str() => Task::Settled(Finding::only(Class::Foreign)),
             Home::Host(_) if is_active => Task::Ask(did.clone(), before),
             Home::Host(_) => Task::Settled(Finding::of_answer(did, &before, Answer::Inactive(*status))),
@@ -163,7 +164,7 @@ impl Walker<'_> {
     async fn carry_out(self, task: Result<Task, Obstacle>) -> Result<Finding, Obstacle> {
         match task? {
             Task::Settled(finding) => Ok(finding),
-            Task::Ask(did, before) => match self.witnesses.ask(self.pds, &did, &before).await? {
+            Task::Ask(did, before) => match self.context.ask(self.pds, &did, &before).await? {
                 Word::Found(finding) => Ok(finding),
                 Word::Moved(_) => Ok(Finding::only(Class::Foreign)),
             },

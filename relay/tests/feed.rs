@@ -197,7 +197,7 @@ async fn a_did_web_is_listed_like_any_other() {
 /// Protocol 26: what a policy lets pass is listed as far as it is proved.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_passes_without_a_proof_is_not_listed() {
-    let world = World::new(204, &["--validation-for=localhost*=observe"]).await;
+    let world = World::new(204, &["--validation=observe"]).await;
     let host = world.host().await;
     let mut account = world.account(&host);
     let mut consumer = world.relay.consumer(None).await;
