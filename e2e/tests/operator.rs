@@ -254,8 +254,12 @@ async fn a_declared_backfill_goes_on_after_the_pod_was_killed_and_follows_the_de
     let pod = format!("{name}-0");
     let killed = cluster.pods().get(&pod).await?.uid();
     cluster.pods().delete(&pod, &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await?;
-    until("there is another pod", || async {
-        Ok(cluster.pods().get_opt(&pod).await?.filter(|pod| pod.uid() != killed).map(drop))
+    // Until it is ready, the process of the killed one may still run, and would take the pages.
+    until("another pod is ready", || async {
+        let other = cluster.pods().get_opt(&pod).await?.filter(|pod| pod.uid() != killed);
+        let conditions = other.and_then(|pod| pod.status?.conditions).unwrap_or_default();
+        let is_ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        Ok(is_ready.then_some(()))
     })
     .await?;
     directory.let_pages(2 * PAGES); // one is lost with the pod that asked for it
