@@ -42,7 +42,7 @@ pub enum Transient {
         reason: String,
     },
     /// The server was not asked: it has failed, has asked for rest, or too many requests wait for it.
-    #[error("{host} is left alone for {retry_after:?}")]
+    #[error("{host} is left alone for {} s", .retry_after.as_secs() + 1)]
     Paused {
         /// The resolver's server.
         host: Box<str>,
