@@ -1,5 +1,5 @@
-//! Brings the derived rows and the directory of collections up to the log's end at start (DESIGN.md, "the log is the
-//! truth").
+//! Brings the derived rows and the directory of collections up to the log's end at start (ARCHITECTURE.md, "Derived rows
+//! follow the log").
 
 use std::collections::HashMap;
 

@@ -2,7 +2,7 @@
 //!
 //! Everything in it but the identities can be derived from the event log, so it runs without its own write-ahead log:
 //! all column families are flushed together, and a start replays the log from the applied seq that the flush holds
-//! (DESIGN.md, "the log is the truth").
+//! (ARCHITECTURE.md, "Derived rows follow the log").
 
 use std::path::Path;
 use std::sync::Arc;

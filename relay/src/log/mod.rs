@@ -1,5 +1,5 @@
 //! The event log: every event that the relay has sent, in the bytes it was sent in. It is the truth of the relay; all
-//! other state is derived from it (DESIGN.md section 3).
+//! other state is derived from it (ARCHITECTURE.md, "Log first").
 //!
 //! [`Log`] is the single writer: it buffers appended events and commits them in groups, with one write and, under
 //! [`Durability::Sync`], one `fdatasync`. Only what is committed exists for a [`Reader`] and its [`Cursor`]s.
