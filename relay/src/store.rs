@@ -1,8 +1,8 @@
 //! The derived store: RocksDB with one column family per kind of row.
 //!
-//! Everything in it but the identities can be derived from the event log, so it runs without its own write-ahead log:
-//! all column families are flushed together, and a start replays the log from the applied seq that the flush holds
-//! (ARCHITECTURE.md, "Derived rows follow the log").
+//! Everything in it but the identities and the directory of collections can be derived from the event log, so the rest
+//! runs without a write-ahead log of its own: all column families are flushed together, and a start replays the log from
+//! the applied seq that the flush holds (ARCHITECTURE.md, "Derived rows follow the log").
 
 use std::path::Path;
 use std::sync::Arc;
