@@ -10,7 +10,7 @@ NEEDS=(
   "g++ g++"
   "make make"
   "strip binutils"
-  "/usr/lib/llvm-*/lib/libclang*.so* libclang-dev" # bindgen reads RocksDB's headers with it
+  "/usr/lib/llvm-*/lib/libclang.so* libclang-dev" # bindgen reads RocksDB's headers with it; not libclang-cpp.so
   "git git"
   "curl curl"
   "jq jq"
