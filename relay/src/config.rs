@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::memory::{Marks, MarksError, Needs};
+
 /// Everything that can be set, each value as it was given or absent.
 ///
 /// One struct serves the command line, the environment and the file, so that a key cannot exist in one of them alone.
@@ -90,6 +92,42 @@ pub struct Settings {
     #[arg(long, env = "RELAY_MEMORY_LIMIT", value_name = "BYTES")]
     pub memory_limit: Option<Bytes>,
 
+    /// Share of the memory limit from which caches shrink and backfill rests, in percent [default: 80]
+    #[arg(long, env = "RELAY_MEMORY_SOFT_PERCENT", value_name = "PERCENT")]
+    pub memory_soft_percent: Option<u8>,
+
+    /// Share of the memory limit from which, if it lasts, the relay restarts in good order, in percent [default: 90]
+    #[arg(long, env = "RELAY_MEMORY_HARD_PERCENT", value_name = "PERCENT")]
+    pub memory_hard_percent: Option<u8>,
+
+    /// Streams of hosts at once; the others wait for their turn [default: as many as fit into memory, at most 4000]
+    #[arg(long, env = "RELAY_MAX_HOSTS", value_name = "N")]
+    pub max_hosts: Option<u64>,
+
+    /// Identities kept in memory, in bytes [default: what the memory limit allows]
+    #[arg(long, env = "RELAY_IDENTITY_CACHE", value_name = "BYTES")]
+    pub identity_cache: Option<Bytes>,
+
+    /// Block cache of the derived store, in bytes [default: what the memory limit allows]
+    #[arg(long, env = "RELAY_BLOCK_CACHE", value_name = "BYTES")]
+    pub block_cache: Option<Bytes>,
+
+    /// Longest time that a stop takes; the grace period of a pod must be longer [default: 30s]
+    #[arg(long, env = "RELAY_DRAIN_TIME", value_name = "DURATION")]
+    pub drain_time: Option<Span>,
+
+    /// Shortest time between two restarts that the relay makes for its memory [default: 10m]
+    #[arg(long, env = "RELAY_RESTART_COOLDOWN", value_name = "DURATION")]
+    pub restart_cooldown: Option<Span>,
+
+    /// Restarts that the relay makes for its memory within an hour; 0 for none [default: 2]
+    #[arg(long, env = "RELAY_RESTARTS_PER_HOUR", value_name = "N")]
+    pub restarts_per_hour: Option<u32>,
+
+    /// File that is told why the relay ended [default: /dev/termination-log where it exists]
+    #[arg(long, env = "RELAY_TERMINATION_LOG", value_name = "FILE")]
+    pub termination_log: Option<PathBuf>,
+
     /// Accounts that a host may have; 0 is no limit [default: 100]
     #[arg(long, env = "RELAY_HOST_ACCOUNT_LIMIT", value_name = "N")]
     pub host_account_limit: Option<u64>,
@@ -120,7 +158,7 @@ pub struct Settings {
     #[arg(long, env = "RELAY_SIBLING_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub sibling_token: Option<String>,
 
-    /// Firehose connections served at once [default: 1000]
+    /// Firehose connections served at once [default: as many as fit into memory, at most 1000]
     #[arg(long, env = "RELAY_MAX_CONSUMERS", value_name = "N")]
     pub max_consumers: Option<usize>,
 
@@ -178,8 +216,12 @@ pub struct Config {
     pub durability: Durability,
     /// What becomes of older files of the event log.
     pub log_compression: LogCompression,
-    /// Memory limit that was set.
-    pub memory_limit: Option<u64>,
+    /// Memory: its limit, its marks, and what it has to hold.
+    pub memory: MemoryConfig,
+    /// Longest time that a stop takes.
+    pub drain_time: Duration,
+    /// File that is told why the relay ended.
+    pub termination_log: Option<PathBuf>,
     /// Limits of a host that is not trusted.
     pub host_limits: HostLimits,
     /// Patterns of hosts without limits.
@@ -192,8 +234,6 @@ pub struct Config {
     pub sibling_relays: Vec<String>,
     /// Their admin token, where it is not that of this relay.
     pub sibling_token: Option<String>,
-    /// Firehose connections at once.
-    pub max_consumers: usize,
     /// Firehose connections at once of one address.
     pub max_consumers_per_address: usize,
     /// Consumers come through a proxy that says who they are.
@@ -202,6 +242,21 @@ pub struct Config {
     pub collections_min_accounts: u64,
     /// Floor of the next seq.
     pub initial_seq: u64,
+}
+
+/// Memory, as it is configured.
+#[derive(Debug, Clone)]
+pub struct MemoryConfig {
+    /// The limit that was set, in bytes.
+    pub limit: Option<u64>,
+    /// Where memory becomes tight.
+    pub marks: Marks,
+    /// What has to fit.
+    pub needs: Needs,
+    /// Shortest time between two restarts for memory.
+    pub restart_cooldown: Duration,
+    /// Most of them in an hour.
+    pub restarts_per_hour: u32,
 }
 
 /// Limits of one host; `None` is no limit.
@@ -240,6 +295,9 @@ pub enum ConfigError {
         /// What is wrong and what fits.
         message: String,
     },
+    /// Marks that make no sense.
+    #[error("memory-soft-percent and memory-hard-percent: {0}")]
+    Marks(#[from] MarksError),
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 3000);
@@ -253,7 +311,14 @@ const DEFAULT_NEW_HOSTS_PER_DAY: u64 = 50;
 const DEFAULT_DISCOVERY_INTERVAL: Duration = Duration::from_secs(3600);
 /// Bootstrap relays belong to others: a question is some pages of a list that hardly changes.
 const DISCOVERY_INTERVAL_MIN: Duration = Duration::from_secs(1);
-const DEFAULT_MAX_CONSUMERS: usize = 1000;
+/// A pod's grace period is longer.
+const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(30);
+/// Hosts, verification and the log are stopped, and consumers get a close frame, in less only by luck.
+const DRAIN_TIME_MIN: Duration = Duration::from_secs(5);
+const DEFAULT_RESTART_COOLDOWN: Duration = Duration::from_secs(600);
+const DEFAULT_RESTARTS_PER_HOUR: u32 = 2;
+/// Where Kubernetes reads why a container ended.
+const TERMINATION_LOG: &str = "/dev/termination-log";
 const DEFAULT_MAX_CONSUMERS_PER_ADDRESS: usize = 100;
 /// Seqs stay below 2^53 (protocol 5); a floor above this leaves no room to count.
 const INITIAL_SEQ_MAX: u64 = 1 << 52;
@@ -287,6 +352,15 @@ impl Settings {
             durability: self.durability.or(other.durability),
             log_compression: self.log_compression.or(other.log_compression),
             memory_limit: self.memory_limit.or(other.memory_limit),
+            memory_soft_percent: self.memory_soft_percent.or(other.memory_soft_percent),
+            memory_hard_percent: self.memory_hard_percent.or(other.memory_hard_percent),
+            max_hosts: self.max_hosts.or(other.max_hosts),
+            identity_cache: self.identity_cache.or(other.identity_cache),
+            block_cache: self.block_cache.or(other.block_cache),
+            drain_time: self.drain_time.or(other.drain_time),
+            restart_cooldown: self.restart_cooldown.or(other.restart_cooldown),
+            restarts_per_hour: self.restarts_per_hour.or(other.restarts_per_hour),
+            termination_log: self.termination_log.or(other.termination_log),
             host_account_limit: self.host_account_limit.or(other.host_account_limit),
             host_events_per_second: self.host_events_per_second.or(other.host_events_per_second),
             trusted_domains: self.trusted_domains.or(other.trusted_domains),
@@ -323,6 +397,11 @@ impl Settings {
                 message: format!("{initial_seq} is not between 1 and {INITIAL_SEQ_MAX}"),
             });
         }
+        let drain_time = self.drain_time.map_or(DEFAULT_DRAIN_TIME, |span| span.0);
+        if drain_time < DRAIN_TIME_MIN {
+            let message = format!("{} s is too short to stop in good order; allow at least 5s", drain_time.as_secs());
+            return Err(ConfigError::Value { key: "drain-time", message });
+        }
         let listen = self.listen.unwrap_or(DEFAULT_LISTEN);
         let admin_listen = self.admin_listen.unwrap_or(DEFAULT_ADMIN_LISTEN);
         Ok(Config {
@@ -343,7 +422,23 @@ impl Settings {
             validation_for: self.validation_for.unwrap_or_default(),
             durability: self.durability.unwrap_or(Durability::Sync),
             log_compression: self.log_compression.unwrap_or(LogCompression::Zstd),
-            memory_limit: self.memory_limit.map(|limit| limit.0),
+            memory: MemoryConfig {
+                limit: self.memory_limit.map(|limit| limit.0),
+                marks: Marks::new(
+                    self.memory_soft_percent.unwrap_or(Marks::default().soft_percent),
+                    self.memory_hard_percent.unwrap_or(Marks::default().hard_percent),
+                )?,
+                needs: Needs {
+                    hosts: self.max_hosts,
+                    consumers: self.max_consumers.map(|consumers| consumers as u64),
+                    identities: self.identity_cache.map(|bytes| bytes.0),
+                    block_cache: self.block_cache.map(|bytes| bytes.0),
+                },
+                restart_cooldown: self.restart_cooldown.map_or(DEFAULT_RESTART_COOLDOWN, |span| span.0),
+                restarts_per_hour: self.restarts_per_hour.unwrap_or(DEFAULT_RESTARTS_PER_HOUR),
+            },
+            drain_time,
+            termination_log: self.termination_log.or_else(termination_log),
             host_limits: HostLimits {
                 accounts: limit(self.host_account_limit.unwrap_or(DEFAULT_HOST_ACCOUNTS)),
                 events_per_second: limit(self.host_events_per_second.unwrap_or(DEFAULT_HOST_EVENTS_PER_SECOND)),
@@ -356,7 +451,6 @@ impl Settings {
                 .max(DISCOVERY_INTERVAL_MIN),
             sibling_relays: sibling_relays.collect::<Result<_, _>>()?,
             sibling_token: self.sibling_token.filter(|token| !token.is_empty()),
-            max_consumers: self.max_consumers.unwrap_or(DEFAULT_MAX_CONSUMERS),
             max_consumers_per_address: self.max_consumers_per_address.unwrap_or(DEFAULT_MAX_CONSUMERS_PER_ADDRESS),
             trust_forwarded_for: self.trust_forwarded_for.unwrap_or(false),
             collections_min_accounts: self.collections_min_accounts.unwrap_or(1),
@@ -397,6 +491,11 @@ fn matches_domain(pattern: &str, hostname: &str) -> bool {
 
 fn limit<N: PartialEq + From<u8>>(value: N) -> Option<N> {
     (value != N::from(0)).then_some(value)
+}
+
+fn termination_log() -> Option<PathBuf> {
+    let path = PathBuf::from(TERMINATION_LOG);
+    path.exists().then_some(path)
 }
 
 fn sqlite_url(data_dir: &Path) -> String {

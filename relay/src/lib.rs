@@ -11,6 +11,7 @@ pub mod backfill;
 pub mod collections;
 pub mod config;
 pub mod decisions;
+pub mod exit;
 pub mod firehose;
 pub mod host;
 pub mod http;

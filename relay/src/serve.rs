@@ -1,5 +1,7 @@
 //! Wires a running relay, and takes it down again.
 
+mod memory;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,12 +17,13 @@ use crate::backfill::{self, Jobs, Web};
 use crate::collections::{self, Directory};
 use crate::config::{Config, Durability, LogCompression};
 use crate::decisions::{self, Decisions};
+use crate::exit::Ended;
 use crate::firehose::{self, Firehose};
 use crate::host::{self, Hosts, HostsContext, RepoStatuses, RequestCrawl, discovery};
 use crate::http::{self, App, Tokens};
 use crate::identity::{self, Resolver};
 use crate::log::{self, Log};
-use crate::memory::{self, Budget, Cgroup};
+use crate::memory::{Cgroup, Limit, Owner, Plan, PlanError, Restarts, Watch, WatchOptions};
 use crate::net;
 use crate::recover::{self, recover};
 use crate::report::{self, Reporter};
@@ -30,7 +33,7 @@ use crate::store::{self, Sizes, Store};
 use crate::takedowns::{self, Takedowns};
 use crate::verify;
 
-/// How long a stop waits for consumers to take what is published. A pod's grace period is longer.
+/// How long a stop waits for consumers to take what is published, at most; of the time for the whole of it, a third.
 const CONSUMERS_PATIENCE: Duration = Duration::from_secs(10);
 /// One account that a verifying shard remembers, with its key and what the map needs around it.
 const RECENT_ACCOUNT_BYTES: u64 = 256;
@@ -40,7 +43,7 @@ const RECENT_ACCOUNT_BYTES: u64 = 256;
 pub enum ServeError {
     /// The memory limit cannot be met.
     #[error(transparent)]
-    Memory(#[from] memory::TooSmall),
+    Memory(#[from] PlanError),
     /// The data folder cannot be used.
     #[error("cannot use the data directory {path}: {source}; choose another with --data-dir, or make it writable")]
     DataDir {
@@ -94,15 +97,17 @@ pub enum ServeError {
     Start(#[from] std::io::Error),
 }
 
-/// Runs a relay until `stop`, then drains it: what is verified is logged and sent, cursors are stored, consumers are
-/// closed properly.
-pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let budget = Budget::plan(memory_limit(&config))?;
-    tracing::info!(%budget, "memory");
+/// Runs a relay until `stop`, or until it has to restart, then drains it: what is verified is logged and sent, cursors
+/// are stored, consumers are closed properly.
+pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<Ended, ServeError> {
+    let cgroup = Cgroup::of_this_process();
+    let limit = Limit::find(config.memory.limit, cgroup.as_ref());
+    let plan = Plan::new(limit, config.memory.marks, &config.memory.needs)?;
+    tracing::info!(%plan, "memory");
     let public = listen(config.listen, "listen").await?;
     let operators = listen(config.admin_listen, "admin-listen").await?;
 
-    let (log, reader, store, directory) = open(&config, &budget)?;
+    let (log, reader, store, directory) = open(&config, &plan)?;
     let accounts = Accounts::new(store.clone());
     let recovered = recover(&store, &accounts, &directory, &reader)?;
     let log::Recovery { cut_bytes, skipped_seqs } = log.recovery();
@@ -117,7 +122,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         allow_insecure: config.allow_insecure_hosts,
         database: store.database(),
         column: store::Column::Identity.name(),
-        memory_bytes: budget.identities as usize,
+        memory_bytes: plan.share(Owner::Identities) as usize,
     })?;
     let statuses = Arc::new(RepoStatuses::new(config.allow_insecure_hosts)?);
     let verify_parts = verify::Parts {
@@ -125,9 +130,9 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         accounts: accounts.clone(),
         statuses: Arc::clone(&statuses),
         limits: verify::Limits {
-            ingest_bytes: budget.ingest as usize,
-            parked_bytes: budget.parked as usize,
-            recent_accounts: (budget.accounts / RECENT_ACCOUNT_BYTES) as usize,
+            ingest_bytes: plan.share(Owner::Ingest) as usize,
+            parked_bytes: plan.share(Owner::Parked) as usize,
+            recent_accounts: (plan.share(Owner::Accounts) / RECENT_ACCOUNT_BYTES) as usize,
         },
     };
     let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
@@ -146,11 +151,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let firehose = Firehose::new(
         reader.clone(),
         firehose::Limits {
-            consumers_max: config.max_consumers,
+            consumers_max: plan.consumers_max as usize,
             consumers_per_address_max: config.max_consumers_per_address,
-            ring_bytes_max: budget.ring as usize,
+            ring_bytes_max: plan.share(Owner::Ring) as usize,
             trust_forwarded_for: config.trust_forwarded_for,
-            replay_turns: budget.replay as usize / firehose::REPLAY_CHUNK_BYTES,
+            replay_turns: plan.share(Owner::Replay) as usize / firehose::REPLAY_CHUNK_BYTES,
             ..firehose::Limits::default()
         },
     );
@@ -196,6 +201,29 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let jobs = jobs.await?;
     let http_client = net::trusting_client()?;
     let siblings = Arc::new(Siblings::start(&config, &http_client));
+    let holders = memory::Holders {
+        intake: intake.clone(),
+        store: store.clone(),
+        resolver: Arc::clone(&resolver),
+        directory: directory.clone(),
+        hosts: Arc::clone(&hosts),
+        firehose: Arc::clone(&firehose),
+        jobs: jobs.clone(),
+    };
+    let watch = Watch::new(WatchOptions {
+        plan,
+        needs: config.memory.needs,
+        limit_setting: config.memory.limit,
+        cgroup,
+        ledger: Arc::new(holders.ledger()),
+        relief: holders.relief(),
+        restarts: Restarts {
+            file: config.data_dir.join("restarts.json"),
+            cooldown: config.memory.restart_cooldown,
+            per_hour_max: config.memory.restarts_per_hour,
+        },
+        drain_time: config.drain_time,
+    });
     let reporter = Arc::new(Reporter::new(report::Parts {
         intake: intake.clone(),
         sequencer: sequencer_stats,
@@ -207,7 +235,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
         firehose: Arc::clone(&firehose),
         resolver: Arc::clone(&resolver),
         siblings: Arc::clone(&siblings),
-        budget,
+        watch: Arc::clone(&watch),
         replay_window: config.replay_window,
     }));
     let app = Arc::new(App {
@@ -242,8 +270,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
 
     let tokens = tokio::spawn(async move { app.tokens.follow_file().await });
 
-    stop.await;
-    tracing::info!("stopping");
+    let ended = tokio::select! {
+        () = stop => Ended::Stopped,
+        reason = watch.restart() => Ended::Restart(reason),
+    };
+    tracing::info!(?ended, "stopping");
     reporter.set_draining();
     stop_hosts.send_replace(true);
     jobs.stop().await;
@@ -252,7 +283,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     if !matches!(sequenced, Ok(Ok(()))) {
         tracing::error!("the sequencer did not end well; the next start repairs what it left");
     }
-    let left = firehose.close_all(CONSUMERS_PATIENCE).await;
+    let left = firehose.close_all(CONSUMERS_PATIENCE.min(config.drain_time / 3)).await;
     tracing::info!(consumers_cut = left, "stopped");
     stop_http.send_replace(true);
     for server in servers {
@@ -262,17 +293,12 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     export.abort();
     rate.abort();
     tokens.abort();
-    Ok(())
-}
-
-fn memory_limit(config: &Config) -> u64 {
-    let of_cgroup = || Cgroup::of_this_process().and_then(|cgroup| cgroup.limit());
-    config.memory_limit.or_else(of_cgroup).or_else(memory::machine_bytes).unwrap_or(memory::LIMIT_BYTES_MIN)
+    Ok(ended)
 }
 
 /// The log, and the store with its directory of collections, that belong together. A log that ends before what the store has applied has lost its end, or
 /// all: its seqs then go on above those that were given out.
-fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store, Directory), ServeError> {
+fn open(config: &Config, plan: &Plan) -> Result<(Log, log::Reader, Store, Directory), ServeError> {
     let data_dir = |path: &Path| {
         let in_dir = |source| ServeError::DataDir { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(in_dir)
@@ -280,9 +306,10 @@ fn open(config: &Config, budget: &Budget) -> Result<(Log, log::Reader, Store, Di
     data_dir(&config.data_dir)?;
     let store_dir = config.data_dir.join("store");
     data_dir(&store_dir)?;
-    let sizes = Sizes { block_cache: budget.block_cache as usize, memtables: budget.memtables as usize };
+    let sizes =
+        Sizes { block_cache: plan.share(Owner::BlockCache) as usize, memtables: plan.share(Owner::Memtables) as usize };
     let store = Store::open(&store_dir, sizes)?;
-    let directory = Directory::open(store.clone(), budget.directory as usize)?;
+    let directory = Directory::open(store.clone(), plan.share(Owner::Directory) as usize)?;
     let applied = store.applied()?;
     let last_seq = applied.accounts.max(applied.hosts).max(directory.applied()?.unwrap_or(0));
     let options = log::Options {

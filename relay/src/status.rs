@@ -141,8 +141,36 @@ pub struct Consumers {
 pub struct Memory {
     /// The limit planned for.
     pub limit_bytes: u64,
+    /// Who sets it: `cgroup2`, `cgroup1`, `setting` or `machine`.
+    pub limit_source: String,
     /// The working set, as the kubelet counts it; the resident set where no cgroup counts.
     pub working_set_bytes: u64,
+    /// The soft mark.
+    pub soft_bytes: u64,
+    /// The hard mark.
+    pub hard_bytes: u64,
+    /// What has been done about pressure: `none`, `caches`, `purge`, `backfill`, `catch-up`, `consumers`, `restart`.
+    pub step: String,
+    /// Where the working set is going.
+    pub slope_bytes_per_hour: i64,
+    /// When it reaches the limit, if it goes on like this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_to_limit: Option<u64>,
+    /// Who may hold what, and what they hold.
+    pub owners: Vec<MemoryOwner>,
+}
+
+/// A part that has a share of the limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryOwner {
+    /// Its name.
+    pub owner: String,
+    /// What it may hold.
+    pub share_bytes: u64,
+    /// What it holds now; absent where that is not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_bytes: Option<u64>,
 }
 
 /// The directory of collections.
@@ -244,7 +272,21 @@ mod tests {
                 window_seconds: 259_200,
             },
             consumers: Consumers { connected: 1 },
-            memory: Memory { limit_bytes: 536_870_912, working_set_bytes: 73_400_320 },
+            memory: Memory {
+                limit_bytes: 536_870_912,
+                limit_source: "cgroup2".to_owned(),
+                working_set_bytes: 73_400_320,
+                soft_bytes: 429_496_729,
+                hard_bytes: 483_183_820,
+                step: "none".to_owned(),
+                slope_bytes_per_hour: 1_048_576,
+                seconds_to_limit: Some(1_592_000),
+                owners: vec![MemoryOwner {
+                    owner: "ring".to_owned(),
+                    share_bytes: 42_949_672,
+                    used_bytes: Some(1_048_576),
+                }],
+            },
             collections: Collections { collections: 4, pairs: 11 },
             backfill: Backfill { by_state: BTreeMap::from([(State::Waiting, 1)]), jobs: vec![recorded_job()] },
         };

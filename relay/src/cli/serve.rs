@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use relay::config::{Config, ConfigError, Settings};
+use relay::exit::{EXIT_PLANNED_RESTART, Ended};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -29,7 +30,8 @@ impl Serve {
         let is_terminal = std::io::stderr().is_terminal();
         tracing_subscriber::fmt().with_env_filter(self.log).with_writer(std::io::stderr).with_ansi(is_terminal).init();
         match configure(self.config, self.settings).map_err(anyhow::Error::from).and_then(serve) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(Ended::Stopped) => ExitCode::SUCCESS,
+            Ok(Ended::Restart(_)) => ExitCode::from(EXIT_PLANNED_RESTART),
             Err(error) => {
                 // Our errors name their causes themselves.
                 eprintln!("relay: {error}");
@@ -45,7 +47,7 @@ fn configure(file: Option<PathBuf>, settings: Settings) -> Result<Config, Config
 }
 
 #[tokio::main]
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config) -> anyhow::Result<Ended> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
         tokio::select! {

@@ -49,6 +49,15 @@ fn every_setting_can_be_written_in_the_file() {
         durability = "os"
         log-compression = "none"
         memory-limit = 1073741824
+        memory-soft-percent = 70
+        memory-hard-percent = 85
+        max-hosts = 100
+        identity-cache = "64Mi"
+        block-cache = "128Mi"
+        drain-time = "20s"
+        restart-cooldown = "5m"
+        restarts-per-hour = 0
+        termination-log = "/tmp/termination-log"
         host-account-limit = 0
         host-events-per-second = 7
         trusted-domains = ["*.example.com"]
@@ -65,7 +74,7 @@ fn every_setting_can_be_written_in_the_file() {
     let config = settings.unwrap().resolve().unwrap();
     assert_eq!(config.replay_window, Duration::from_secs(3 * 86400));
     assert_eq!(config.replay_max_bytes, Some(150 << 30));
-    assert_eq!(config.memory_limit, Some(1 << 30));
+    assert_eq!(config.memory.limit, Some(1 << 30));
     assert_eq!(config.host_limits, HostLimits { accounts: None, events_per_second: Some(7) }, "0 is no limit");
     assert_eq!(config.new_hosts_per_day, None, "0 is no limit");
     assert_eq!(config.discovery_interval, Duration::from_secs(7200));

@@ -2,6 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use super::LimitSource;
+
+/// Pressure stall information, in percent of the last ten seconds: how long some task, and all tasks, have waited for memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pressure {
+    /// Some.
+    pub some_avg10: f64,
+    /// All.
+    pub full_avg10: f64,
+}
+
 /// Files of the memory cgroup.
 #[derive(Debug, Clone)]
 pub struct Cgroup {
@@ -64,6 +75,14 @@ impl Cgroup {
         let stat = self.read("memory.stat")?;
         let reclaimable = stat.lines().find_map(|line| line.strip_prefix(inactive_file)?.trim().parse().ok());
         Some(self.usage()?.saturating_sub(reclaimable.unwrap_or(0)))
+    }
+
+    /// Which version it is.
+    pub fn source(&self) -> LimitSource {
+        match self.version {
+            Version::V1 => LimitSource::Cgroup1,
+            Version::V2 => LimitSource::Cgroup2,
+        }
     }
 
     fn usage(&self) -> Option<u64> {

@@ -148,10 +148,11 @@ impl Scrape {
     }
 
     fn memory(&self, out: &mut Out<'_>) -> Result<(), Error> {
-        let parts = &self.0.parts;
-        out.gauge("memory_limit_bytes", "Memory that the relay plans for", parts.budget.limit)?;
-        out.gauge("memory_working_set_bytes", "Memory as the kubelet counts it", self.0.working_set())?;
-        out.gauges("memory_owner_bytes", "Memory by owner", "owner", self.0.memory_used())
+        let memory = self.0.memory();
+        out.gauge("memory_limit_bytes", "Memory that the relay plans for", memory.limit_bytes)?;
+        out.gauge("memory_working_set_bytes", "Memory as the kubelet counts it", memory.working_set_bytes)?;
+        let used = memory.owners.iter().filter_map(|owner| Some((owner.owner.as_str(), owner.used_bytes?)));
+        out.gauges("memory_owner_bytes", "Memory by owner", "owner", used)
     }
 }
 

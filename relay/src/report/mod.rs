@@ -17,10 +17,10 @@ use crate::firehose::Firehose;
 use crate::host::{HostReport, Hosts};
 use crate::identity::Resolver;
 use crate::log::Reader;
-use crate::memory::{Budget, Cgroup, resident_bytes};
+use crate::memory::Watch;
 use crate::sequencer;
 use crate::siblings::Siblings;
-use crate::status::{Consumers, Document, Events, HostCounts, HostTrouble, LogState, Memory, Seqs, VERSION};
+use crate::status::{Consumers, Document, Events, HostCounts, HostTrouble, LogState, Seqs, VERSION};
 use crate::store::Store;
 use crate::verify::Intake;
 
@@ -51,8 +51,8 @@ pub struct Parts {
     pub resolver: Arc<Resolver>,
     /// Relays that are told what is decided here.
     pub siblings: Arc<Siblings>,
-    /// Memory, as planned.
-    pub budget: Budget,
+    /// Memory.
+    pub watch: Arc<Watch>,
     /// The replay window that is configured.
     pub replay_window: Duration,
 }
@@ -60,7 +60,6 @@ pub struct Parts {
 /// Says how the relay is.
 pub struct Reporter {
     parts: Parts,
-    cgroup: Option<Cgroup>,
     started_at: Timestamp,
     /// Events per second, as the bits of an `f64`.
     rate: AtomicU64,
@@ -72,7 +71,6 @@ impl Reporter {
     pub fn new(parts: Parts) -> Reporter {
         Reporter {
             parts,
-            cgroup: Cgroup::of_this_process(),
             started_at: Timestamp::now(),
             rate: AtomicU64::new(0f64.to_bits()),
             draining: AtomicBool::new(false),
@@ -135,7 +133,7 @@ impl Reporter {
                 window_seconds: parts.replay_window.as_secs(),
             },
             consumers: Consumers { connected: parts.firehose.consumers() as u64 },
-            memory: Memory { limit_bytes: parts.budget.limit, working_set_bytes: self.working_set() },
+            memory: self.memory(),
             collections: directory::collections(&parts.directory.counts()),
             backfill: directory::backfill(self.jobs()),
         }
@@ -147,11 +145,6 @@ impl Reporter {
 
     fn rate(&self) -> f64 {
         f64::from_bits(self.rate.load(Ordering::Relaxed))
-    }
-
-    fn working_set(&self) -> u64 {
-        let cgroup = self.cgroup.as_ref().filter(|cgroup| cgroup.limit().is_some());
-        cgroup.and_then(Cgroup::working_set).or_else(resident_bytes).unwrap_or(0)
     }
 }
 
