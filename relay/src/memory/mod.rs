@@ -18,7 +18,7 @@ mod trend;
 mod usage;
 mod watch;
 
-pub use cgroup::{Cgroup, Pressure};
+pub use cgroup::{Cgroup, KernelParts, Pressure, Stat};
 pub use ledger::{Held, Ledger};
 pub use limit::{Limit, LimitSource};
 pub use plan::{Needs, Owner, Plan, PlanError};
