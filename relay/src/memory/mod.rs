@@ -9,6 +9,7 @@ mod allocator;
 mod cgroup;
 mod ledger;
 mod limit;
+mod pages;
 mod plan;
 mod pressure;
 mod proc;
@@ -19,7 +20,7 @@ mod usage;
 mod watch;
 
 pub use allocator::Allocator;
-pub use cgroup::{Cgroup, Pressure};
+pub use cgroup::{Cgroup, KernelParts, Pressure, Stat};
 pub use ledger::{Held, Ledger};
 pub use limit::{Limit, LimitSource};
 pub use plan::{Needs, Owner, Plan, PlanError};
