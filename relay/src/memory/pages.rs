@@ -198,28 +198,36 @@ mod tests {
     }
 
     /// As many bytes as the next function touches of its stack.
-    const DEPTH_BYTES: usize = 1 << 20;
+    const DEPTH_BYTES: u64 = 1 << 20;
 
     #[inline(never)]
     fn touch_stack() -> u8 {
-        let frame = std::hint::black_box([1u8; DEPTH_BYTES]);
-        frame[DEPTH_BYTES / 2]
+        let frame = std::hint::black_box([1u8; DEPTH_BYTES as usize]);
+        frame[DEPTH_BYTES as usize / 2]
+    }
+
+    /// What is counted of the stack with this address.
+    fn touched_around(address: u64) -> u64 {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux");
+        let mut stacks = ranges(&maps).into_iter().filter(|range| range.kind == Kind::Stack);
+        let stack = stacks.find(|range| range.start <= address && address < range.end).expect("a stack is found");
+        let pagemap = File::open("/proc/self/pagemap").expect("Linux");
+        let pages = Pages { pagemap, page_bytes: page_bytes().expect("Linux") };
+        pages.private_bytes(&stack).expect("it can be read")
     }
 
     #[test]
     fn what_a_thread_touches_of_its_stack_is_counted() {
-        let (touched, is_touched) = std::sync::mpsc::channel();
-        let (end, is_over) = std::sync::mpsc::channel::<()>();
-        let before = OutsideHeap::now().expect("Linux shows it").stacks;
-        let thread = std::thread::spawn(move || {
-            touched.send(touch_stack()).expect("somebody listens");
-            is_over.recv().ok();
+        let thread = std::thread::spawn(|| {
+            let here = 0u8;
+            let address = std::ptr::from_ref(&here) as u64;
+            let before = touched_around(address);
+            std::hint::black_box(touch_stack());
+            (before, touched_around(address))
         });
-        is_touched.recv().expect("the stack was touched");
-        let after = OutsideHeap::now().expect("Linux shows it").stacks;
-        drop(end);
-        thread.join().expect("the thread ends");
-        // Threads of other tests come and go: at least most of it.
-        assert!(after + (DEPTH_BYTES / 2) as u64 > before + DEPTH_BYTES as u64, "{before} before, {after} after");
+        let (before, after) = thread.join().expect("the thread ends");
+        assert!(before < DEPTH_BYTES / 2 && after >= DEPTH_BYTES, "{before} before, {after} after");
+        let all = OutsideHeap::now().expect("Linux shows it");
+        assert!(all.stacks > 0 && all.program > 0, "{all:?}");
     }
 }
