@@ -7,7 +7,7 @@ use crate::status::{Memory, MemoryOwner, MemoryPart};
 impl Reporter {
     /// The memory, for the status document and the page.
     pub fn memory(&self) -> Memory {
-        let WatchView { plan, step, usage, bytes_per_hour, seconds_to_limit } = self.parts.watch.view();
+        let WatchView { plan, step, usage, bytes_per_hour, seconds_to_limit, .. } = self.parts.watch.view();
         let held = self.parts.watch.held();
         let owner = |owner: Owner| {
             let counted = held.iter().filter(|held| held.owner == owner).map(|held| held.bytes);
@@ -15,13 +15,12 @@ impl Reporter {
             MemoryOwner { owner: owner.name().to_owned(), share_bytes: plan.share(owner), used_bytes }
         };
         let part = |part: Part| MemoryPart { part: part.name().to_owned(), bytes: usage.part(part) };
-        let percent = |percent: u8| plan.limit.bytes / 100 * u64::from(percent);
         Memory {
             limit_bytes: plan.limit.bytes,
             limit_source: plan.limit.source.name().to_owned(),
             working_set_bytes: usage.working_set,
-            soft_bytes: percent(plan.marks.soft_percent),
-            hard_bytes: percent(plan.marks.hard_percent),
+            soft_bytes: plan.marks.soft_bytes(plan.limit.bytes),
+            hard_bytes: plan.marks.hard_bytes(plan.limit.bytes),
             step: step.name().to_owned(),
             slope_bytes_per_hour: bytes_per_hour.map(|slope| slope as i64),
             seconds_to_limit,
