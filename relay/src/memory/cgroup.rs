@@ -144,6 +144,11 @@ impl Cgroup {
         }
     }
 
+    /// The file that says so.
+    pub fn stat_path(&self) -> String {
+        self.shown("memory.stat")
+    }
+
     /// How long tasks have waited for memory, where the kernel says so: version 2 alone, if it is not switched off.
     pub fn pressure(&self) -> Option<Pressure> {
         match self.version {

@@ -94,6 +94,12 @@ fn remarks(setting: Option<u64>, cgroup: Option<&Cgroup>, machine: Option<u64>) 
             remarks.push(format!("{source} of {} MiB does not hold: {planned}", bytes >> 20));
         }
     }
+    if let Some(cgroup) = cgroup.filter(|cgroup| cgroup.stat().is_none()) {
+        let path = cgroup.stat_path();
+        remarks.push(format!(
+            "{path} is missing or does not say what is charged: the resident set is taken for the working set"
+        ));
+    }
     remarks
 }
 

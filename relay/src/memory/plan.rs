@@ -50,7 +50,7 @@ impl Plan {
             return Err(PlanError::TooSmall(limit.bytes));
         }
         let parts = parts(needs, Firmness::Exactly);
-        let budget = soft_bytes(limit.bytes, marks);
+        let budget = marks.soft_bytes(limit.bytes);
         if cost(&parts, 0) > budget {
             return Err(PlanError::DoesNotFit(Box::new(Misfit::new(limit, marks, needs))));
         }
@@ -64,7 +64,7 @@ impl Plan {
             Ok(plan) => (plan, None),
             Err(error) => {
                 let parts = parts(needs, Firmness::AtMost);
-                let level = level(&parts, soft_bytes(limit.bytes, marks));
+                let level = level(&parts, marks.soft_bytes(limit.bytes));
                 (Plan::at_level(limit, marks, &parts, level), Some(error))
             }
         }
@@ -93,7 +93,7 @@ impl Plan {
 
     /// The soft mark, in bytes: what is divided.
     pub fn soft_bytes(&self) -> u64 {
-        soft_bytes(self.limit.bytes, self.marks)
+        self.marks.soft_bytes(self.limit.bytes)
     }
 
     /// The same with caches as small as they may become: what holds under pressure. Work goes on, slower.
@@ -121,10 +121,6 @@ impl Plan {
 fn is_cache(owner: Owner) -> bool {
     use Owner::*;
     matches!(owner, Ring | Accounts | Identities | BlockCache | Memtables | Directory)
-}
-
-fn soft_bytes(limit_bytes: u64, marks: Marks) -> u64 {
-    limit_bytes / 100 * u64::from(marks.soft_percent)
 }
 
 /// All shares at a level, with their overhead.

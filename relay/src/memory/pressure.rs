@@ -45,6 +45,16 @@ impl Marks {
         Ok(Marks { soft_percent, hard_percent })
     }
 
+    /// The soft mark of a limit, in bytes.
+    pub fn soft_bytes(self, limit: u64) -> u64 {
+        limit / 100 * u64::from(self.soft_percent)
+    }
+
+    /// The hard mark of a limit, in bytes.
+    pub fn hard_bytes(self, limit: u64) -> u64 {
+        limit / 100 * u64::from(self.hard_percent)
+    }
+
     /// The plan has to fit below the soft mark.
     const SOFT_MIN: u8 = 50;
     /// Above it a restart comes too late.

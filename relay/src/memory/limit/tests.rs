@@ -1,8 +1,14 @@
 use super::*;
-use crate::memory::cgroup::tests::container;
+use crate::memory::cgroup::tests::container as group;
 
 const MIB: u64 = 1 << 20;
 const MACHINE: Option<u64> = Some(16 << 30);
+
+/// A group that says what is charged to it, with these files besides.
+fn container(files: &[(&str, &str)]) -> (tempfile::TempDir, Cgroup) {
+    let stat = ("memory.stat", "anon 500\nfile 400\ninactive_file 300\n");
+    group(&[&[stat], files].concat())
+}
 
 fn limit(mib: u64, source: LimitSource) -> Limit {
     Limit { bytes: mib * MIB, source }
@@ -80,6 +86,15 @@ fn a_file_that_is_missing_or_says_something_else_is_named() {
              MiB; memory-limit sets another"
         )
     );
+}
+
+#[test]
+fn without_memory_stat_the_resident_set_is_taken() {
+    let (root, cgroup) = container(&[("memory.max", "1073741824\n"), ("memory.stat", "")]);
+    let path = root.path().join("memory.stat").display().to_string();
+    let expected =
+        format!("{path} is missing or does not say what is charged: the resident set is taken for the working set");
+    assert_eq!(remarks(None, Some(&cgroup), MACHINE), [expected]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::needs::{Needs, Setting};
 use super::parts::{Firmness, Part, parts};
-use super::{LIMIT_BYTES_MIN, cost, soft_bytes};
+use super::{LIMIT_BYTES_MIN, cost};
 use crate::memory::{Limit, Marks, Owner};
 
 /// A limit that cannot hold what is configured.
@@ -39,7 +39,7 @@ impl Misfit {
         let sum = cost(&parts, 0);
         let slack = parts.iter().map(|part| part.overhead(part.min)).fold(0, u64::saturating_add);
         let rows = parts.iter().map(|part| (part.owner, part.min)).chain([(Owner::Slack, slack)]);
-        let lower = needs.settings().filter_map(|setting| lowered(setting, &parts, soft_bytes(limit.bytes, marks)));
+        let lower = needs.settings().filter_map(|setting| lowered(setting, &parts, marks.soft_bytes(limit.bytes)));
         Misfit {
             enough: enough(sum, marks),
             lower: lower.collect(),
@@ -58,7 +58,7 @@ fn enough(sum: u64, marks: Marks) -> u64 {
     let mib = (u128::from(sum) * 100 / u128::from(marks.soft_percent)) >> 20;
     let mut mib = u64::try_from(mib).unwrap_or(MIB_MAX).clamp(LIMIT_BYTES_MIN >> 20, MIB_MAX);
     // Of what was rounded down, at most two.
-    while mib < MIB_MAX && soft_bytes(mib << 20, marks) < sum {
+    while mib < MIB_MAX && marks.soft_bytes(mib << 20) < sum {
         mib += 1;
     }
     mib << 20
@@ -83,7 +83,7 @@ impl fmt::Display for Misfit {
              at least:",
             limit.bytes >> 20,
             limit.source,
-            soft_bytes(limit.bytes, *marks) >> 20,
+            marks.soft_bytes(limit.bytes) >> 20,
             marks.soft_percent,
             mib(*sum),
         )?;

@@ -78,7 +78,7 @@ fn what_does_not_fit_is_refused_with_the_sum_and_what_to_change() {
     let needs = Needs { hosts: Some(10_000), block_cache: Some(64 * MIB), ..Needs::default() };
     let error = Plan::new(limit(512 * MIB), Marks::default(), &needs).expect_err("too much");
     let expected = "\
-of a memory limit of 512 MiB (memory-limit), 409 MiB lie below the soft mark of 80 %, and what is configured takes 704 MiB \
+of a memory limit of 512 MiB (memory-limit), 409 MiB lie below the soft mark of 80 %, and what is configured takes 707 MiB \
 at least:
   program           16 MiB
   stacks             4 MiB
@@ -90,14 +90,14 @@ at least:
   replay             2 MiB
   log                8 MiB
   accounts           1 MiB
-  identities         1 MiB
+  identities         4 MiB
   block-cache       64 MiB  block-cache = \"64Mi\"
   memtables          4 MiB
   table-readers      2 MiB
   directory          1 MiB
   backfill           4 MiB
   slack             88 MiB
-  sum              704 MiB
+  sum              707 MiB
 set max-hosts = 4250, or give the relay a memory limit of 880 MiB";
     assert_eq!(error.to_string(), expected);
 }
@@ -158,6 +158,42 @@ fn the_table_is_for_people() {
     assert_eq!(lines[1], "program           16.0 MiB  the program, its runtime, the database of decisions");
     assert_eq!(lines.len(), 1 + Owner::ALL.len() + 1);
     assert!(lines.last().is_some_and(|line| line.starts_with("sum             1638.")), "{table}");
+}
+
+/// The shares at some limits, as the documentation has them.
+fn documented() -> String {
+    let plans = [128, 256, 512, 1024, 2048, 4096].map(plan);
+    let row = |name: &str, cell: &dyn Fn(&Plan) -> String| {
+        let cells = plans.each_ref().map(cell).join(" | ");
+        format!("| {name} | {cells} |\n")
+    };
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / MIB as f64);
+    let mut table = row("limit", &|plan| (plan.limit.bytes / MIB).to_string());
+    table += &row("---", &|_| "---:".to_owned());
+    for owner in Owner::ALL {
+        table += &row(&format!("`{}`", owner.name()), &|plan| mib(plan.share(owner)));
+    }
+    table += &row("sum", &|plan| mib(plan.sum()));
+    table += &row("soft mark", &|plan| mib(plan.soft_bytes()));
+    table += &row("hosts", &|plan| plan.hosts_max.to_string());
+    table += &row("consumers", &|plan| plan.consumers_max.to_string());
+    table
+}
+
+#[test]
+fn the_documentation_has_the_plans() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/memory.md");
+    let text = std::fs::read_to_string(path).expect("the page");
+    let (start, rest) = text.split_once("<!-- plans").expect("where the table begins");
+    let (begin, rest) = rest.split_once('\n').expect("a line");
+    let (_, end) = rest.split_once("<!-- /plans -->").expect("where it ends");
+    let expected = format!("{start}<!-- plans{begin}\n{}<!-- /plans -->{end}", documented());
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        std::fs::write(path, expected).expect("writable");
+        return;
+    }
+    let command = "UPDATE_GENERATED=1 dev/cargo.sh test --release --workspace --lib memory::plan";
+    assert!(text == expected, "docs/reference/memory.md is stale; run: {command}");
 }
 
 fn limits() -> impl Strategy<Value = u64> {
