@@ -209,14 +209,14 @@ impl Follower {
 /// The plan of another limit. What was asked for and does not fit any more is cut to what does: a relay that runs does
 /// not end for it.
 fn replan(plan: &Plan, limit: Limit, needs: &Needs) -> Plan {
-    Plan::new(limit, plan.marks, needs)
-        .or_else(|_| Plan::new(limit, plan.marks, &Needs::default()))
-        .unwrap_or_else(|error| {
+    Plan::new(limit, plan.marks, needs).or_else(|_| Plan::new(limit, plan.marks, &Needs::default())).unwrap_or_else(
+        |error| {
             tracing::warn!(%error, "the memory limit is below what can be planned for");
             let mut cut = plan.relieved();
             cut.limit = limit;
             cut
-        })
+        },
+    )
 }
 
 #[cfg(test)]

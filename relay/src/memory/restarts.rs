@@ -104,9 +104,7 @@ impl Past {
         }
         let within_hour = self.at_ms.iter().rev().filter(|at_ms| now_ms.saturating_sub(**at_ms) < HOUR_MS);
         match within_hour.clone().nth(per_hour_max - 1) {
-            Some(oldest_ms) => {
-                Err(Refusal::PerHour { count: within_hour.count(), until: after(*oldest_ms, HOUR_MS) })
-            }
+            Some(oldest_ms) => Err(Refusal::PerHour { count: within_hour.count(), until: after(*oldest_ms, HOUR_MS) }),
             None => Ok(()),
         }
     }
@@ -254,7 +252,10 @@ mod tests {
         let mut past = Past::load(Restarts { file, cooldown: COOLDOWN, per_hour_max: 2 }, at(0));
         for second in [0, 10] {
             let refused = past.begin(at(second));
-            assert!(matches!(&refused, Err(Refusal::Unwritten { file, .. }) if file.contains("missing")), "{refused:?}");
+            assert!(
+                matches!(&refused, Err(Refusal::Unwritten { file, .. }) if file.contains("missing")),
+                "{refused:?}"
+            );
         }
     }
 }

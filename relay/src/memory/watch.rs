@@ -117,10 +117,7 @@ impl Watch {
     pub fn with(options: WatchOptions, probe: Box<dyn Probe>, interval: Duration) -> io::Result<Arc<Watch>> {
         let ledger = Arc::clone(&options.ledger);
         let follower = Follower::new(options, probe, Timestamp::now());
-        let shared = Arc::new(Shared {
-            view: RwLock::new(follower.view().clone()),
-            restart: watch::Sender::new(None),
-        });
+        let shared = Arc::new(Shared { view: RwLock::new(follower.view().clone()), restart: watch::Sender::new(None) });
         let (end, ended) = channel();
         let says = Arc::clone(&shared);
         let run = move || follow(follower, &says, &ended, interval);

@@ -87,7 +87,11 @@ async fn a_start_finds_a_held_job_running() {
         until(&jobs, "some way", |job| job.progress.seen > 0).await;
         jobs.hold();
         let held = until(&jobs, "held, or done before it", |job| is_held(job) || job.state == State::Done).await;
-        if is_kill { jobs.kill().await } else { jobs.stop().await }
+        if is_kill {
+            jobs.kill().await
+        } else {
+            jobs.stop().await
+        }
 
         let jobs = world.start().await;
         let job = until_state(&jobs, State::Done).await;

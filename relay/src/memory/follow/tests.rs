@@ -56,7 +56,8 @@ impl World {
     fn new(per_hour_max: u32) -> World {
         let folder = tempfile::tempdir().unwrap();
         let made = Arc::new(Made { limit: LIMIT.into(), ..Made::default() });
-        let (shares, consumers, switched) = <(Arc<Mutex<_>>, Arc<Mutex<_>>, Arc<Mutex<_>>)>::default();
+        let (shares, consumers) = <(Arc<Mutex<Vec<u64>>>, Arc<Mutex<Vec<u64>>>)>::default();
+        let switched = Arc::<Mutex<Vec<(Step, bool)>>>::default();
         let mut ledger = Ledger::default();
         let given = Arc::clone(&shares);
         ledger.bound(Owner::Ring, || 1, move |share| given.lock().unwrap().push(share));

@@ -179,13 +179,8 @@ fn the_way_down_is_a_step_at_a_time_and_caches_come_last() {
             down.push((second, story.ladder.step()));
         }
     }
-    let expected = [
-        (30, Step::CatchUp),
-        (61, Step::Backfill),
-        (92, Step::Purge),
-        (123, Step::Caches),
-        (154, Step::None),
-    ];
+    let expected =
+        [(30, Step::CatchUp), (61, Step::Backfill), (92, Step::Purge), (123, Step::Caches), (154, Step::None)];
     assert_eq!(down, expected);
 }
 
