@@ -11,6 +11,7 @@ mod follow;
 mod ladder;
 mod ledger;
 mod limit;
+mod pages;
 mod plan;
 mod pressure;
 mod probe;
