@@ -97,11 +97,18 @@ impl Follower {
             return;
         }
         self.new_limit = None;
-        self.view.plan = replan(&plan, limit, &self.needs);
+        let (replanned, misfit) = Plan::best(limit, plan.marks, &self.needs);
+        self.view.plan = replanned;
         self.view.replans += 1;
         self.trend.reset();
         let (from_mib, to_mib) = (plan.limit.bytes >> 20, limit.bytes >> 20);
-        tracing::info!(from_mib, to_mib, by = %limit.source, plan = %self.view.plan, "the memory limit has changed");
+        tracing::info!(from_mib, to_mib, by = %limit.source, "the memory limit has changed");
+        for line in replanned.to_string().lines() {
+            tracing::info!("{line}");
+        }
+        if let Some(misfit) = misfit {
+            tracing::warn!("a start would be refused now, the relay goes on as well as it can: {misfit}");
+        }
         self.give_shares();
     }
 
@@ -204,19 +211,6 @@ impl Follower {
         );
         RestartReason { reason, message, working_set, limit }
     }
-}
-
-/// The plan of another limit. What was asked for and does not fit any more is cut to what does: a relay that runs does
-/// not end for it.
-fn replan(plan: &Plan, limit: Limit, needs: &Needs) -> Plan {
-    Plan::new(limit, plan.marks, needs).or_else(|_| Plan::new(limit, plan.marks, &Needs::default())).unwrap_or_else(
-        |error| {
-            tracing::warn!(%error, "the memory limit is below what can be planned for");
-            let mut cut = plan.relieved();
-            cut.limit = limit;
-            cut
-        },
-    )
 }
 
 #[cfg(test)]
