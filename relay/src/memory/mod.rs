@@ -33,7 +33,7 @@ pub use limit::{Limit, LimitSource};
 pub use owner::Owner;
 pub use plan::{LIMIT_BYTES_MIN, Misfit, Needs, Plan, PlanError, Setting};
 pub use pressure::{Marks, MarksError, Step};
-pub use probe::{Machine, Probe};
+pub use probe::{Machine, Probe, Seen};
 pub use relief::Relief;
 pub use restarts::{Refusal, Restarts};
 pub use trend::Trend;
