@@ -13,7 +13,6 @@ mod ledger;
 mod limit;
 mod owner;
 mod pages;
-mod pages;
 mod plan;
 mod pressure;
 mod probe;

@@ -2,6 +2,7 @@
 
 mod directory;
 mod memory;
+mod pressure;
 
 use std::fmt::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +49,8 @@ impl Collector for Scrape {
         self.directory(&mut out)?;
         self.backfill(&mut out)?;
         self.storage(&mut out)?;
-        self.memory(&mut out)
+        self.memory(&mut out)?;
+        self.pressure(&mut out)
     }
 }
 
