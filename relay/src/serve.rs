@@ -35,8 +35,6 @@ use crate::verify;
 
 /// How long a stop waits for consumers to take what is published, at most; of the time for the whole of it, a third.
 const CONSUMERS_PATIENCE: Duration = Duration::from_secs(10);
-/// One account that a verifying shard remembers, with its key and what the map needs around it.
-const RECENT_ACCOUNT_BYTES: u64 = 256;
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +135,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         limits: verify::Limits {
             ingest_bytes: plan.share(Owner::Ingest) as usize,
             parked_bytes: plan.share(Owner::Parked) as usize,
-            recent_accounts: (plan.share(Owner::Accounts) / RECENT_ACCOUNT_BYTES) as usize,
+            accounts_bytes: plan.share(Owner::Accounts) as usize,
         },
     };
     let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
