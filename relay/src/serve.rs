@@ -190,10 +190,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
     };
     takedowns.restore().await?;
 
+    let web = Web::new(config.allow_insecure_hosts)?;
     let jobs = Jobs::start(backfill::Parts {
         decisions: decisions.clone(),
         context: backfill::Context {
-            web: Web::new(config.allow_insecure_hosts)?,
+            web: web.clone(),
             directory: directory.clone(),
             accounts: accounts.clone(),
             hosts: Arc::clone(&hosts),
@@ -212,13 +213,17 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         hosts: Arc::clone(&hosts),
         firehose: Arc::clone(&firehose),
         jobs: jobs.clone(),
+        web,
+        log: reader.clone(),
     };
+    let ledger = holders.ledger();
+    ledger.apply(&plan);
     let watch = Watch::new(WatchOptions {
         plan,
         needs: config.memory.needs,
         limit_setting: config.memory.limit,
         cgroup,
-        ledger: Arc::new(holders.ledger()),
+        ledger: Arc::new(ledger),
         relief: holders.relief(),
         restarts: Restarts {
             file: config.data_dir.join("restarts.json"),

@@ -273,22 +273,22 @@ impl Store {
 
     /// Bytes that the store holds in memory: block cache, memtables, table readers.
     pub fn memory_bytes(&self) -> u64 {
-        self.block_cache_bytes() + self.memtable_bytes() + self.table_reader_bytes()
+        (self.block_cache_bytes() + self.memtable_bytes() + self.table_reader_bytes()) as u64
     }
 
     /// Bytes of the block cache, those included that readers hold on to.
-    pub fn block_cache_bytes(&self) -> u64 {
-        self.cache.get_usage() as u64
+    pub fn block_cache_bytes(&self) -> usize {
+        self.cache.get_usage()
     }
 
     /// Bytes of the memtables of all columns: those written to, those being flushed, and those that readers hold on to.
-    pub fn memtable_bytes(&self) -> u64 {
-        self.memtables.get_usage() as u64
+    pub fn memtable_bytes(&self) -> usize {
+        self.memtables.get_usage()
     }
 
     /// Bytes that open files take outside of the block cache.
-    pub fn table_reader_bytes(&self) -> u64 {
-        self.sum_over_columns("rocksdb.estimate-table-readers-mem")
+    pub fn table_reader_bytes(&self) -> usize {
+        self.sum_over_columns("rocksdb.estimate-table-readers-mem") as usize
     }
 
     /// Gives the block cache another share. What is too much goes before this returns, but for what readers hold on to.
@@ -420,11 +420,14 @@ mod tests {
         for round in 0..100 {
             write(&store, [Column::Account, Column::Repo, Column::Identity][round % 3], round as u64 * 10_000, 2000);
             let counted = store.memtable_bytes();
-            assert!(counted >= store.sum_over_columns("rocksdb.cur-size-active-mem-table"), "no column is left out");
+            assert!(
+                counted as u64 >= store.sum_over_columns("rocksdb.cur-size-active-mem-table"),
+                "no column is left out"
+            );
             most = most.max(counted);
         }
-        assert!(most <= sizes.memtables as u64, "{most} bytes at most");
-        assert!(most >= sizes.memtables as u64 / 3, "{most} bytes at most: the share is used");
+        assert!(most <= sizes.memtables, "{most} bytes at most");
+        assert!(most >= sizes.memtables / 3, "{most} bytes at most: the share is used");
     }
 
     #[test]

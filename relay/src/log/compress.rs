@@ -48,7 +48,11 @@ pub(super) struct Compressor {
 
 impl Compressor {
     /// Starts with the `sealed` segments of the log in `dir`, the oldest first.
-    pub fn start(dir: &Path, sealed: impl IntoIterator<Item = Arc<Segment>>, buffers: Arc<Buffers>) -> io::Result<Compressor> {
+    pub fn start(
+        dir: &Path,
+        sealed: impl IntoIterator<Item = Arc<Segment>>,
+        buffers: Arc<Buffers>,
+    ) -> io::Result<Compressor> {
         let folder = File::open(dir)?;
         let queue: VecDeque<_> = sealed.into_iter().collect();
         let (sender, receiver) = channel();
@@ -173,12 +177,7 @@ fn place(segment: &Segment, folder: &File, new: &Path, bytes: u64) -> Result<(),
 }
 
 /// Writes the compressed form of `segment` into the file `new`; `None` if there is no use in going on.
-fn write(
-    segment: &Arc<Segment>,
-    new: &Path,
-    stop: &AtomicBool,
-    memory: &AtomicUsize,
-) -> Result<Option<u64>, Error> {
+fn write(segment: &Arc<Segment>, new: &Path, stop: &AtomicBool, memory: &AtomicUsize) -> Result<Option<u64>, Error> {
     let plain_path = segment.plain_path();
     let plain = File::open(plain_path).map_err(Error::io("open", plain_path))?;
     let io = |error| Error::io("write", new)(error);

@@ -44,13 +44,10 @@ struct Generation<V> {
 impl<V: Memo> Remembered<V> {
     /// Remembers within `bytes_max`, and what `is_needed` beyond that.
     pub fn new(bytes_max: usize, is_needed: impl Fn(&V) -> bool + Send + Sync + 'static) -> Remembered<V> {
-        let part =
-            |_| Mutex::new(Part { young: Generation::new(), old: Generation::new(), bytes_max: of_generation(bytes_max) });
-        Remembered {
-            hasher: RandomState::new(),
-            parts: std::array::from_fn(part),
-            is_needed: Box::new(is_needed),
-        }
+        let part = |_| {
+            Mutex::new(Part { young: Generation::new(), old: Generation::new(), bytes_max: of_generation(bytes_max) })
+        };
+        Remembered { hasher: RandomState::new(), parts: std::array::from_fn(part), is_needed: Box::new(is_needed) }
     }
 
     /// What is remembered of a DID.

@@ -148,14 +148,13 @@ pub struct Reading(AtomicUsize);
 impl Reading {
     /// As [`read_bounded`], and counts what has come until it returns.
     pub async fn read(&self, mut response: Response, bytes_max: usize) -> Result<Bytes, ReadError> {
-        let mut body = Body { bytes: BytesMut::new(), counted: 0, reading: self };
-        while let Some(chunk) = response.chunk().await.map_err(|error| ReadError::Broken(error.without_url()))? {
-            if body.bytes.len() + chunk.len() > bytes_max {
-                return Err(ReadError::TooLong(bytes_max));
-            }
-            body.extend(&chunk);
-        }
-        Ok(std::mem::take(&mut body.bytes).freeze())
+        let mut body = self.begin();
+        if body.fill(&mut response, bytes_max).await? { Ok(body.end()) } else { Err(ReadError::TooLong(bytes_max)) }
+    }
+
+    /// A body of which nothing is read yet.
+    pub fn begin(&self) -> Body<'_> {
+        Body { bytes: BytesMut::new(), counted: 0, reading: self }
     }
 
     /// Bytes that are being read.
@@ -165,13 +164,29 @@ impl Reading {
 }
 
 /// A body that is being read.
-struct Body<'a> {
+pub struct Body<'a> {
     bytes: BytesMut,
     counted: usize,
     reading: &'a Reading,
 }
 
 impl Body<'_> {
+    /// Reads on, until the answer has ended or more than `bytes_max` of it are there; whether it has ended before that.
+    pub async fn fill(&mut self, response: &mut Response, bytes_max: usize) -> Result<bool, ReadError> {
+        while self.bytes.len() <= bytes_max {
+            match response.chunk().await.map_err(|error| ReadError::Broken(error.without_url()))? {
+                Some(chunk) => self.extend(&chunk),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was read.
+    pub fn end(mut self) -> Bytes {
+        std::mem::take(&mut self.bytes).freeze()
+    }
+
     fn extend(&mut self, chunk: &[u8]) {
         self.bytes.extend_from_slice(chunk);
         let more = self.bytes.capacity() - self.counted;

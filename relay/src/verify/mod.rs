@@ -240,8 +240,7 @@ pub fn start(parts: Parts, stats: Arc<Stats>) -> std::io::Result<(Intake, Outlet
         applied.push(counter);
         recents.push(recent);
     }
-    let intake =
-        Intake { shards: senders.into(), hasher: RandomState::new(), shares, recent: recents.into(), stats };
+    let intake = Intake { shards: senders.into(), hasher: RandomState::new(), shares, recent: recents.into(), stats };
     Ok((intake, Outlet { events, applied }))
 }
 
