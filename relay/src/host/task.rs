@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dial::DialError;
+use super::socket::ReadError;
 use super::stream::{End, Stream};
 use super::{Host, HostsContext, Standing};
 use crate::decisions::HostStatus;
@@ -71,6 +72,9 @@ async fn called(standing: &mut watch::Receiver<Standing>, start: &Standing, trie
 async fn ended(stream: &mut Stream, end: End) -> Option<Duration> {
     let (host, context) = (Arc::clone(&stream.host), Arc::clone(&stream.context));
     tracing::debug!(host = %host.name, %end, "stream ended");
+    if matches!(end, End::GaveWay) {
+        return Some(Duration::ZERO);
+    }
     context.failed(&host, end.to_string()).await;
     let wait = match end {
         // Beyond the end of a host that skips an oversize message: go on from its live stream.
@@ -84,7 +88,7 @@ async fn ended(stream: &mut Stream, end: End) -> Option<Duration> {
             return None;
         }
         End::Dial(DialError::Relay) => stream.backoff.failed_for_long(),
-        End::Oversize => {
+        End::Read(ReadError::Oversize) => {
             context.intake.stats().dropped(Reason::Oversize);
             stream.backoff.failed()
         }
