@@ -103,7 +103,7 @@ impl Stream {
     pub(super) async fn run(&mut self) -> End {
         let slot = self.wait(Wait::Stream).await;
         let turn = self.wait(Wait::Dial).await;
-        self.wakes = self.host.watch().borrow().wakes;
+        self.wakes = self.host.standing.borrow().wakes;
         let dialled = dial(&self.host, self.cursor(), &self.context).await;
         drop(turn);
         let mut socket = match dialled {
@@ -113,7 +113,7 @@ impl Stream {
         let connected = Connected::new(Arc::clone(&self.host), Arc::clone(&self.context));
         let end = self.read(&mut socket, slot).await;
         drop(connected);
-        self.wakes = self.host.watch().borrow().wakes;
+        self.wakes = self.host.standing.borrow().wakes;
         if matches!(end, End::Read(ReadError::Oversize)) {
             self.oversize += 1;
         }
@@ -124,10 +124,10 @@ impl Stream {
     async fn wait(&self, wait: Wait) -> Place<Rank> {
         let _waiting = self.host.pulse.waiting(wait);
         let mut standing = self.host.watch();
-        let is_asked = standing.wait_for(|now| now.wakes != self.wakes);
+        let is_asked = async { drop(standing.wait_for(|now| now.wakes != self.wakes).await) };
         tokio::select! {
             biased;
-            _ = is_asked => self.place(wait, Rank::Asked).await,
+            () = is_asked => self.place(wait, Rank::Asked).await,
             place = self.place(wait, Rank::of(&self.host)) => place,
         }
     }

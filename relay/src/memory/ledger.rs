@@ -4,6 +4,7 @@ use super::{Owner, Plan};
 
 type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 type Resize = Box<dyn Fn(u64) + Send + Sync>;
+type Follow = Box<dyn Fn(&Plan) + Send + Sync>;
 
 /// What an owner holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub struct Held {
 #[derive(Default)]
 pub struct Ledger {
     entries: Vec<Entry>,
+    followers: Vec<Follow>,
 }
 
 struct Entry {
@@ -50,6 +52,11 @@ impl Ledger {
         self.entries.push(Entry { owner, is_heap: true, count: Box::new(count), resize: Some(Box::new(resize)) });
     }
 
+    /// Has `follow` called with each plan: for what is not a share in bytes.
+    pub fn follow(&mut self, follow: impl Fn(&Plan) + Send + Sync + 'static) {
+        self.followers.push(Box::new(follow));
+    }
+
     /// What each owner holds now.
     pub fn held(&self) -> Vec<Held> {
         let held = |entry: &Entry| Held { owner: entry.owner, bytes: (entry.count)(), is_heap: entry.is_heap };
@@ -63,5 +70,6 @@ impl Ledger {
                 resize(plan.share(*owner));
             }
         }
+        self.followers.iter().for_each(|follow| follow(plan));
     }
 }
