@@ -361,7 +361,7 @@ impl Consumer {
     fn keep(&mut self, bytes: usize) -> bool {
         self.keeping = None;
         self.keeping = self.firehose.kept.keep(bytes);
-        self.keeping.is_some()
+        bytes == 0 || self.keeping.is_some()
     }
 
     /// Sends an error message (protocol 3) and closes.

@@ -1,7 +1,7 @@
 //! What the tasks of all hosts share, and what they note of their hosts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use rocksdb::WriteBatch;
@@ -76,6 +76,8 @@ pub struct HostsContext {
     log: Reader,
     /// Hosts with an open stream.
     connected: AtomicUsize,
+    /// Long messages that were not waited for.
+    pub(super) messages_cut: AtomicU64,
 }
 
 impl HostsContext {
@@ -96,6 +98,7 @@ impl HostsContext {
             store,
             log,
             connected: AtomicUsize::new(0),
+            messages_cut: AtomicU64::new(0),
         })
     }
 

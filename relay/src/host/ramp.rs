@@ -86,18 +86,17 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn dials_are_spread_over_time_but_for_those_that_are_asked_for() {
         let (ramp, start) = (Ramp::new(), Instant::now());
         for _ in 0..100 {
             drop(ramp.turn(Rank::Active).await);
         }
-        let spent = start.elapsed();
-        assert!(spent >= DIAL_INTERVAL * 49 && spent <= DIAL_INTERVAL * 160, "{spent:?}");
+        assert!(start.elapsed() >= DIAL_INTERVAL * 99 / 2, "{:?}", start.elapsed());
         assert!(ramp.turn(Rank::Asked).now_or_never().is_some(), "at once");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_host_that_is_asked_for_does_not_wait_behind_hosts_that_hang() {
         let ramp = Ramp::new();
         let mut hanging = Vec::new();

@@ -87,6 +87,11 @@ impl Hosts {
         self.context.bytes()
     }
 
+    /// Connections that were ended within a long message, for want of memory.
+    pub fn messages_cut(&self) -> u64 {
+        self.context.messages_cut.load(Ordering::Relaxed)
+    }
+
     /// Hosts that are not dialled yet, by what they wait for.
     pub fn waiting(&self) -> [(Wait, usize); 2] {
         [(Wait::Stream, self.context.slots.waiting()), (Wait::Dial, self.context.ramp.waiting())]

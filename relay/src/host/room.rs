@@ -3,9 +3,10 @@
 //! Any host may begin a message of five megabytes and stall, and thousands may do it together. The whole length of a
 //! message is therefore reserved before any of it is kept, from a number of bytes that the streams share; who finds no
 //! room does not read on meanwhile. While somebody waits, whoever has begun a message long ago and not ended it is cut,
-//! the largest first.
+//! the largest first. A part is for messages of some kilobytes, which are many, and do not wait behind the few long ones.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,14 +18,24 @@ use super::socket::ReadError;
 use crate::places::{Place, Places};
 use crate::protocol::frame::FRAME_BYTES_MAX;
 
-/// Least bytes that the streams share: the longest message.
-pub const ROOM_BYTES_MIN: u64 = FRAME_BYTES_MAX as u64;
+/// Least bytes that the streams share: room for the longest message, and a part for those that are not long.
+pub const ROOM_BYTES_MIN: u64 = (FRAME_BYTES_MAX + FRAME_BYTES_MAX / 4) as u64;
+/// Messages up to this are not long. Almost all are shorter.
+const MEDIUM_BYTES_MAX: u64 = 64 << 10;
 /// A message that others wait for has to be whole within this: 8 Mbit/s for the longest.
 const MESSAGE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The bytes that all streams share.
 #[derive(Debug)]
 pub(super) struct Rooms {
+    medium: Part,
+    long: Part,
+}
+
+/// The part for messages of one kind.
+#[derive(Debug)]
+struct Part {
+    message_time_max: Duration,
     bytes: Arc<Places<()>>,
     begun: Mutex<Begun>,
 }
@@ -42,8 +53,7 @@ struct Begun {
 struct Message {
     since: Instant,
     bytes: u64,
-    /// What counts as going, once it is cut.
-    going: Option<u64>,
+    is_cut: bool,
     cut: Arc<Notify>,
 }
 
@@ -51,46 +61,68 @@ struct Message {
 #[derive(Debug)]
 pub(super) struct Room {
     rooms: Arc<Rooms>,
-    place: Place<()>,
-    /// Set while the message is not whole.
+    bytes: u64,
+    since: Instant,
+    /// Its entry among the messages that are not whole, while it is not.
     id: Option<u64>,
     cut: Arc<Notify>,
+    #[expect(dead_code, reason = "held for its drop")]
+    place: Place<()>,
 }
 
 impl Rooms {
     pub(super) fn new(bytes: u64) -> Arc<Rooms> {
-        Arc::new(Rooms { bytes: Places::new(bytes.max(ROOM_BYTES_MIN)), begun: Mutex::default() })
+        Rooms::with_patience(bytes, MESSAGE_TIME_MAX)
+    }
+
+    /// The same with another time for messages that others wait for.
+    pub(super) fn with_patience(bytes: u64, message_time_max: Duration) -> Arc<Rooms> {
+        let rooms = Rooms { medium: Part::new(message_time_max), long: Part::new(message_time_max) };
+        rooms.set(bytes);
+        Arc::new(rooms)
     }
 
     /// Changes how many bytes the streams share.
     pub(super) fn set(&self, bytes: u64) {
-        self.bytes.set(bytes.max(ROOM_BYTES_MIN));
+        let bytes = bytes.max(ROOM_BYTES_MIN);
+        self.medium.bytes.set(bytes / 5);
+        self.long.bytes.set(bytes - bytes / 5);
     }
 
     /// Bytes that are reserved.
     pub(super) fn taken(&self) -> u64 {
-        self.bytes.taken()
+        self.medium.bytes.taken() + self.long.bytes.taken()
     }
 
     /// Waits for room for a message of so many bytes that begins now.
     pub(super) async fn reserve(self: &Arc<Rooms>, bytes: u64) -> Room {
-        let place = self.wait_for(bytes).await;
-        let mut begun = self.lock();
-        begun.last_id += 1;
-        let (id, cut) = (begun.last_id, Arc::new(Notify::new()));
-        let message = Message { since: Instant::now(), bytes, going: None, cut: Arc::clone(&cut) };
-        begun.messages.insert(id, message);
-        drop(begun);
-        Room { rooms: Arc::clone(self), place, id: Some(id), cut }
+        let place = self.part(bytes).wait_for(bytes).await;
+        self.room(bytes, place, Instant::now())
     }
 
-    async fn wait_for(self: &Arc<Rooms>, bytes: u64) -> Place<()> {
-        let mut take = std::pin::pin!(self.bytes.take((), bytes));
+    fn room(self: &Arc<Rooms>, bytes: u64, place: Place<()>, since: Instant) -> Room {
+        let cut = Arc::new(Notify::new());
+        let id = self.part(bytes).begin(Message { since, bytes, is_cut: false, cut: Arc::clone(&cut) });
+        Room { rooms: Arc::clone(self), bytes, since, id: Some(id), cut, place }
+    }
+
+    fn part(&self, bytes: u64) -> &Part {
+        if bytes > MEDIUM_BYTES_MAX { &self.long } else { &self.medium }
+    }
+}
+
+impl Part {
+    fn new(message_time_max: Duration) -> Part {
+        Part { message_time_max, bytes: Places::new(0), begun: Mutex::default() }
+    }
+
+    async fn wait_for(&self, bytes: u64) -> Place<()> {
+        let mut take = pin!(self.bytes.take((), bytes));
         loop {
             select! {
                 biased;
                 place = &mut take => return place,
-                () = sleep(MESSAGE_TIME_MAX / 5) => self.cut_for(bytes),
+                () = sleep(self.message_time_max / 5) => self.cut_for(bytes),
             }
         }
     }
@@ -98,48 +130,49 @@ impl Rooms {
     /// Cuts as many of the messages that take too long as make room for `bytes`, the largest first.
     fn cut_for(&self, bytes: u64) {
         let mut begun = self.lock();
-        let mut late: Vec<(u64, u64)> = begun
-            .messages
-            .iter()
-            .filter(|(_, message)| message.going.is_none() && message.since.elapsed() >= MESSAGE_TIME_MAX)
-            .map(|(id, message)| (message.bytes, *id))
-            .collect();
+        let is_late = |message: &Message| !message.is_cut && message.since.elapsed() >= self.message_time_max;
+        let late = begun.messages.iter().filter(|(_, message)| is_late(message));
+        let mut late: Vec<(u64, u64)> = late.map(|(id, message)| (message.bytes, *id)).collect();
         late.sort_unstable();
         while begun.going < bytes
             && let Some((size, id)) = late.pop()
         {
             begun.going += size;
             if let Some(message) = begun.messages.get_mut(&id) {
-                message.going = Some(size);
+                message.is_cut = true;
                 message.cut.notify_one();
             }
+        }
+    }
+
+    fn begin(&self, message: Message) -> u64 {
+        let mut begun = self.lock();
+        begun.last_id += 1;
+        let id = begun.last_id;
+        begun.messages.insert(id, message);
+        id
+    }
+
+    fn end(&self, id: u64) {
+        let mut begun = self.lock();
+        if let Some(Message { is_cut: true, bytes, .. }) = begun.messages.remove(&id) {
+            begun.going -= bytes;
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Begun> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn end(&self, id: u64) {
-        let mut begun = self.lock();
-        let going = begun.messages.remove(&id).and_then(|message| message.going);
-        begun.going -= going.unwrap_or(0);
-    }
 }
 
 impl Room {
-    /// Waits until there is room for so many bytes of the same message.
+    /// Waits until there is room for so many bytes of the same message. What there was is held meanwhile: it is copied.
     pub(super) async fn grow(&mut self, bytes: u64) -> Result<(), ReadError> {
-        let more = bytes.saturating_sub(self.place.size());
         let place = select! {
-            place = self.rooms.wait_for(more) => place,
+            place = self.rooms.part(bytes).wait_for(bytes) => place,
             () = self.cut.notified() => return Err(ReadError::Cut),
         };
-        self.place.join(place);
-        let mut begun = self.rooms.lock();
-        if let Some(message) = self.id.as_ref().and_then(|id| begun.messages.get_mut(id)) {
-            message.bytes = self.place.size();
-        }
+        *self = self.rooms.room(bytes, place, self.since);
         Ok(())
     }
 
@@ -151,7 +184,7 @@ impl Room {
     /// The message is whole: from now on it waits for us alone.
     pub(super) fn whole(&mut self) {
         if let Some(id) = self.id.take() {
-            self.rooms.end(id);
+            self.rooms.part(self.bytes).end(id);
         }
     }
 }

@@ -114,8 +114,10 @@ impl Stream {
         let end = self.read(&mut socket, slot).await;
         drop(connected);
         self.wakes = self.host.standing.borrow().wakes;
-        if matches!(end, End::Read(ReadError::Oversize)) {
-            self.oversize += 1;
+        match end {
+            End::Read(ReadError::Oversize) => self.oversize += 1,
+            End::Read(ReadError::Cut) => drop(self.context.messages_cut.fetch_add(1, Ordering::Relaxed)),
+            _ => {}
         }
         end
     }

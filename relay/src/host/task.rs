@@ -15,6 +15,8 @@ use crate::verify::Reason;
 
 /// A host that somebody names is tried at once, but not more often than this: anyone may name it.
 const WAKE_INTERVAL: Duration = Duration::from_secs(5);
+/// A host that kept others waiting is left alone for this long at least.
+const WAIT_AFTER_CUT: Duration = Duration::from_secs(60);
 /// While no host at all can be reached the fault is ours, and we do not want to wait for hours when it is mended.
 const WAIT_WHILE_ALONE_MAX: Duration = Duration::from_secs(60);
 
@@ -92,6 +94,7 @@ async fn ended(stream: &mut Stream, end: End) -> Option<Duration> {
             context.intake.stats().dropped(Reason::Oversize);
             stream.backoff.failed()
         }
+        End::Read(ReadError::Cut) => stream.backoff.failed().max(WAIT_AFTER_CUT),
         _ => stream.backoff.failed(),
     };
     if stream.backoff.is_offline() {
