@@ -102,8 +102,13 @@ pub enum ServeError {
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<Ended, ServeError> {
     let cgroup = Cgroup::of_this_process();
     let limit = Limit::find(config.memory.limit, cgroup.as_ref());
+    for remark in Limit::remarks(config.memory.limit, cgroup.as_ref()) {
+        tracing::warn!("{remark}");
+    }
     let plan = Plan::new(limit, config.memory.marks, &config.memory.needs)?;
-    tracing::info!(%plan, "memory");
+    for line in plan.to_string().lines() {
+        tracing::info!("{line}");
+    }
     let public = listen(config.listen, "listen").await?;
     let operators = listen(config.admin_listen, "admin-listen").await?;
 
@@ -225,7 +230,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
             per_hour_max: config.memory.restarts_per_hour,
         },
         drain_time: config.drain_time,
-    });
+    })?;
     let reporter = Arc::new(Reporter::new(report::Parts {
         intake: intake.clone(),
         sequencer: sequencer_stats,

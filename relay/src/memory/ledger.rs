@@ -52,7 +52,7 @@ impl Ledger {
         self.entries.push(Entry { owner, is_heap: true, count: Box::new(count), resize: Some(Box::new(resize)) });
     }
 
-    /// Has `follow` called with each plan: for what is not a share in bytes.
+    /// Enters somebody who takes something other than a share from a plan, like a number of connections.
     pub fn follow(&mut self, follow: impl Fn(&Plan) + Send + Sync + 'static) {
         self.followers.push(Box::new(follow));
     }
@@ -63,13 +63,15 @@ impl Ledger {
         self.entries.iter().map(held).collect()
     }
 
-    /// Gives each owner its share of `plan`.
+    /// Gives each owner its share of `plan`, and the others what they take from it. The same plan again changes nothing.
     pub fn apply(&self, plan: &Plan) {
         for Entry { owner, resize, .. } in &self.entries {
             if let Some(resize) = resize {
                 resize(plan.share(*owner));
             }
         }
-        self.followers.iter().for_each(|follow| follow(plan));
+        for follow in &self.followers {
+            follow(plan);
+        }
     }
 }

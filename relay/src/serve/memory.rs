@@ -42,11 +42,12 @@ impl Holders {
     /// What rests under pressure, besides the caches that the ledger shrinks.
     pub(super) fn relief(&self) -> Relief {
         let mut relief = Relief::default();
+        let jobs = self.jobs.clone();
+        relief.at(Step::Backfill, move |on| if on { jobs.hold() } else { jobs.release() });
         let firehose = Arc::clone(&self.firehose);
         relief.at(Step::CatchUp, move |on| firehose.slow_catch_up(on));
         let firehose = Arc::clone(&self.firehose);
         relief.at(Step::Consumers, move |on| firehose.refuse_consumers(on));
-        let _ = &self.jobs;
         relief
     }
 
