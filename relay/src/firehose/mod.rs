@@ -69,7 +69,7 @@ pub struct Limits {
     pub ring_bytes_max: usize,
     /// Memory of chunks that were read from the log, of [`REPLAY_CHUNK_BYTES`] each; consumers beyond wait for their
     /// turn.
-    pub replay_bytes_max: u64,
+    pub replay_bytes_max: usize,
     /// A consumer behind the ring that takes no byte for this long is too slow (protocol 7).
     pub stall_timeout: Duration,
     /// A consumer that was sent nothing for this long is pinged (protocol 6).
@@ -145,7 +145,7 @@ impl Firehose {
         tokio::spawn(pace(published.subscribe(), waker, Arc::clone(&consumers)));
         Arc::new(Firehose {
             ring: Ring::new(limits.ring_bytes_max, head),
-            turns: Turns::new(limits.replay_bytes_max),
+            turns: Turns::new(limits.replay_bytes_max as u64),
             kept: Kept::new(kept_bytes(limits.consumers_max, limits.consumer_bytes_max)),
             consumers_max: AtomicUsize::new(limits.consumers_max),
             refuses: AtomicBool::new(false),
@@ -220,8 +220,8 @@ impl Firehose {
     }
 
     /// Memory of chunks of the log, in bytes.
-    pub fn replay_bytes(&self) -> u64 {
-        self.turns.bytes()
+    pub fn replay_bytes(&self) -> usize {
+        self.turns.bytes() as usize
     }
 
     /// Memory of the consumers, in bytes. What the kernel holds for their sockets is not in it: see [`tune_socket`].
@@ -235,8 +235,8 @@ impl Firehose {
     }
 
     /// Changes how much of the log may be in memory for consumers that catch up.
-    pub fn set_replay_bytes(&self, bytes_max: u64) {
-        self.turns.set_bytes_max(bytes_max);
+    pub fn set_replay_bytes(&self, bytes_max: usize) {
+        self.turns.set_bytes_max(bytes_max as u64);
     }
 
     /// Changes how many consumers are served at once, and their memory. Those that are connected stay.
