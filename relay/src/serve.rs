@@ -147,6 +147,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         decisions: decisions.clone(),
         store: store.clone(),
         log: reader.clone(),
+        bounds: host::Bounds { streams_max: plan.hosts_max, bytes_max: plan.share(Owner::Hosts) },
     };
     let context = HostsContext::new(&config, host_parts)?;
     let hosts = Hosts::new(context, config.clone(), rows, recovered.progress, &recovered.accounts, &recovered.held);
@@ -155,10 +156,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         reader.clone(),
         firehose::Limits {
             consumers_max: plan.consumers_max as usize,
+            consumer_bytes_max: plan.share(Owner::Consumers),
             consumers_per_address_max: config.max_consumers_per_address,
             ring_bytes_max: plan.share(Owner::Ring) as usize,
             trust_forwarded_for: config.trust_forwarded_for,
-            replay_turns: plan.share(Owner::Replay) as usize / firehose::REPLAY_CHUNK_BYTES,
+            replay_bytes_max: plan.share(Owner::Replay) as usize,
             ..firehose::Limits::default()
         },
     );
