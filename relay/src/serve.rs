@@ -35,8 +35,6 @@ use crate::verify;
 
 /// How long a stop waits for consumers to take what is published, at most; of the time for the whole of it, a third.
 const CONSUMERS_PATIENCE: Duration = Duration::from_secs(10);
-/// One account that a verifying shard remembers, with its key and what the map needs around it.
-const RECENT_ACCOUNT_BYTES: u64 = 256;
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +135,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         limits: verify::Limits {
             ingest_bytes: plan.share(Owner::Ingest) as usize,
             parked_bytes: plan.share(Owner::Parked) as usize,
-            recent_accounts: (plan.share(Owner::Accounts) / RECENT_ACCOUNT_BYTES) as usize,
+            accounts_bytes: plan.share(Owner::Accounts) as usize,
         },
     };
     let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
@@ -192,10 +190,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
     };
     takedowns.restore().await?;
 
+    let web = Web::new(config.allow_insecure_hosts)?;
     let jobs = Jobs::start(backfill::Parts {
         decisions: decisions.clone(),
         context: backfill::Context {
-            web: Web::new(config.allow_insecure_hosts)?,
+            web: web.clone(),
             directory: directory.clone(),
             accounts: accounts.clone(),
             hosts: Arc::clone(&hosts),
@@ -214,13 +213,17 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         hosts: Arc::clone(&hosts),
         firehose: Arc::clone(&firehose),
         jobs: jobs.clone(),
+        web,
+        log: reader.clone(),
     };
+    let ledger = holders.ledger();
+    ledger.apply(&plan);
     let watch = Watch::new(WatchOptions {
         plan,
         needs: config.memory.needs,
         limit_setting: config.memory.limit,
         cgroup,
-        ledger: Arc::new(holders.ledger()),
+        ledger: Arc::new(ledger),
         relief: holders.relief(),
         restarts: Restarts {
             file: config.data_dir.join("restarts.json"),
