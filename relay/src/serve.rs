@@ -100,8 +100,13 @@ pub enum ServeError {
 pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<Ended, ServeError> {
     let cgroup = Cgroup::of_this_process();
     let limit = Limit::find(config.memory.limit, cgroup.as_ref());
+    for remark in Limit::remarks(config.memory.limit, cgroup.as_ref()) {
+        tracing::warn!("{remark}");
+    }
     let plan = Plan::new(limit, config.memory.marks, &config.memory.needs)?;
-    tracing::info!(%plan, "memory");
+    for line in plan.to_string().lines() {
+        tracing::info!("{line}");
+    }
     let public = listen(config.listen, "listen").await?;
     let operators = listen(config.admin_listen, "admin-listen").await?;
 
@@ -142,6 +147,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         decisions: decisions.clone(),
         store: store.clone(),
         log: reader.clone(),
+        bounds: host::Bounds { streams_max: plan.hosts_max, bytes_max: plan.share(Owner::Hosts) },
     };
     let context = HostsContext::new(&config, host_parts)?;
     let hosts = Hosts::new(context, config.clone(), rows, recovered.progress, &recovered.accounts, &recovered.held);
@@ -150,10 +156,11 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         reader.clone(),
         firehose::Limits {
             consumers_max: plan.consumers_max as usize,
+            consumer_bytes_max: plan.share(Owner::Consumers),
             consumers_per_address_max: config.max_consumers_per_address,
             ring_bytes_max: plan.share(Owner::Ring) as usize,
             trust_forwarded_for: config.trust_forwarded_for,
-            replay_turns: plan.share(Owner::Replay) as usize / firehose::REPLAY_CHUNK_BYTES,
+            replay_bytes_max: plan.share(Owner::Replay) as usize,
             ..firehose::Limits::default()
         },
     );
@@ -226,7 +233,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
             per_hour_max: config.memory.restarts_per_hour,
         },
         drain_time: config.drain_time,
-    });
+    })?;
     let reporter = Arc::new(Reporter::new(report::Parts {
         intake: intake.clone(),
         sequencer: sequencer_stats,
