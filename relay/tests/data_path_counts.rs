@@ -51,5 +51,5 @@ async fn waiting_events_are_counted_with_their_look_ups() {
     let taken = allocated() - before.0;
     let counted = rig.intake.parked_bytes() - before.1;
     println!("{} bytes for each, {} are counted", taken / ACCOUNTS, counted / ACCOUNTS);
-    assert!(taken <= counted && counted <= 2 * taken, "{taken} bytes are taken, {counted} are counted");
+    assert!(taken.abs_diff(counted) < taken / 3, "{taken} bytes are taken, {counted} are counted");
 }

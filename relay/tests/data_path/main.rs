@@ -64,11 +64,11 @@ async fn no_event_is_lost_while_every_share_changes() {
 /// and goes on when the directory does.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_its_identity_is_bounded_in_the_smallest_shares_and_passes_in_the_end() {
-    /// The smallest share, and eight KiB for the look-up of each event that it has let in.
-    const HELD_BYTES_MAX: usize = 20 << 20;
+    /// The smallest share, and the look-ups of events that stood in the queues before it was known that they have to wait.
+    const HELD_BYTES_MAX: usize = 14 << 20;
     let rig = Rig::new(301).await;
     rig.network.plc.set_fault(Some(Fault::Delay(Duration::from_secs(3))));
-    let mut accounts = rig.accounts(2000);
+    let mut accounts = rig.accounts(4000);
     let events = rig.posts(&mut accounts, 1);
     let mut put = Box::pin(async {
         for event in &events {
