@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use relay::config::{Config, ConfigError, Settings};
-use relay::exit::{EXIT_PLANNED_RESTART, Ended};
+use crate::config::{Config, ConfigError, Settings};
+use crate::exit::{EXIT_PLANNED_RESTART, Ended};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -55,5 +55,5 @@ async fn serve(config: Config) -> anyhow::Result<Ended> {
             _ = interrupt.recv() => {}
         }
     };
-    Ok(relay::serve::serve(config, stop).await?)
+    Ok(crate::serve::serve(config, stop).await?)
 }

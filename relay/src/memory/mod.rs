@@ -18,6 +18,7 @@ mod trend;
 mod usage;
 mod watch;
 
+pub use allocator::Allocator;
 pub use cgroup::{Cgroup, Pressure};
 pub use ledger::{Held, Ledger};
 pub use limit::{Limit, LimitSource};
@@ -26,5 +27,5 @@ pub use pressure::{Ladder, Marks, MarksError, Step};
 pub use relief::Relief;
 pub use restarts::Restarts;
 pub use trend::Trend;
-pub use usage::Usage;
+pub use usage::{Part, Usage};
 pub use watch::{RestartReason, Watch, WatchOptions, WatchView};

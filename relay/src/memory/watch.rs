@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::allocator::Allocator;
-use super::{Cgroup, Held, Ledger, Needs, Plan, Relief, Restarts, Step, Trend, Usage, proc};
+use super::{Cgroup, Held, Ledger, Needs, Plan, Relief, Restarts, Step, Usage};
 
 /// What the watch is told at its start.
 pub struct WatchOptions {
@@ -48,8 +47,10 @@ pub struct WatchView {
     pub step: Step,
     /// Where the working set is.
     pub usage: Usage,
-    /// Where it is going.
-    pub trend: Trend,
+    /// Where it is going; none before enough minutes are known.
+    pub bytes_per_hour: Option<f64>,
+    /// When it reaches the limit, if it goes on like this.
+    pub seconds_to_limit: Option<u64>,
 }
 
 /// Follows the memory for as long as the relay runs.
@@ -67,9 +68,8 @@ impl Watch {
     pub fn view(&self) -> WatchView {
         let options = &self.options;
         let cgroup = options.cgroup.as_ref().filter(|cgroup| cgroup.limit().is_some());
-        let working_set = cgroup.and_then(Cgroup::working_set).or_else(proc::resident_bytes).unwrap_or(0);
-        let usage = Usage { working_set, allocator: Allocator::now().unwrap_or_default() };
-        WatchView { plan: options.plan, step: Step::None, usage, trend: Trend::default() }
+        let usage = Usage::read(cgroup, &self.held());
+        WatchView { plan: options.plan, step: Step::None, usage, bytes_per_hour: None, seconds_to_limit: None }
     }
 
     /// What each owner holds.

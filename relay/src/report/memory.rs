@@ -7,7 +7,7 @@ use crate::status::{Memory, MemoryOwner};
 impl Reporter {
     /// The memory, for the status document and the page.
     pub fn memory(&self) -> Memory {
-        let WatchView { plan, step, usage, trend } = self.parts.watch.view();
+        let WatchView { plan, step, usage, bytes_per_hour, seconds_to_limit } = self.parts.watch.view();
         let held = self.parts.watch.held();
         let owner = |owner: Owner| {
             let mut of_owner = held.iter().filter(|held| held.owner == owner).map(|held| held.bytes).peekable();
@@ -22,8 +22,8 @@ impl Reporter {
             soft_bytes: percent(plan.marks.soft_percent),
             hard_bytes: percent(plan.marks.hard_percent),
             step: step.name().to_owned(),
-            slope_bytes_per_hour: trend.bytes_per_hour as i64,
-            seconds_to_limit: None,
+            slope_bytes_per_hour: bytes_per_hour.unwrap_or(0.0) as i64,
+            seconds_to_limit,
             owners: Owner::ALL.into_iter().map(owner).collect(),
         }
     }
