@@ -184,7 +184,7 @@ pub fn now(code: u8) -> ! {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use serde_json::Value;
@@ -220,6 +220,40 @@ mod tests {
             let read: Value = serde_json::from_slice(&json).unwrap();
             let cut = read["message"].as_str().unwrap();
             assert!(message.starts_with(cut) && (cut == message || json.len() > TERMINATION_BYTES_MAX - 20), "{cut}");
+        }
+    }
+
+    /// Runs a test of this program again, in a process of its own that knows it.
+    pub(crate) fn again(test: &str) -> std::process::ExitStatus {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args([test, "--exact", "--nocapture"]).env(AGAIN, "1");
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap()
+    }
+
+    /// Whether this is that process.
+    pub(crate) fn is_again() -> bool {
+        std::env::var_os(AGAIN).is_some()
+    }
+
+    const AGAIN: &str = "RELAY_TEST_AGAIN";
+
+    #[test]
+    fn what_hangs_is_ended_by_the_watchdog() {
+        if is_again() {
+            let _watchdog = Watchdog::start(Duration::from_millis(10), 75).unwrap();
+            std::thread::sleep(Duration::from_secs(60));
+        } else {
+            assert_eq!(again("exit::tests::what_hangs_is_ended_by_the_watchdog").code(), Some(75));
+        }
+    }
+
+    #[test]
+    fn a_watchdog_that_is_dropped_ends_nothing() {
+        if is_again() {
+            drop(Watchdog::start(Duration::from_millis(50), 75).unwrap());
+            std::thread::sleep(Duration::from_millis(200));
+        } else {
+            assert_eq!(again("exit::tests::a_watchdog_that_is_dropped_ends_nothing").code(), Some(0));
         }
     }
 

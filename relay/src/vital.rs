@@ -27,3 +27,31 @@ impl Drop for Vital {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+    use crate::exit::tests::{again, is_again};
+
+    #[test]
+    fn a_panic_ends_the_process_and_leaves_a_message() {
+        let file = std::env::temp_dir().join(format!("relay-last-words-{}", std::process::id()));
+        if is_again() {
+            let parent = std::os::unix::process::parent_id();
+            leave(LastWords::new(Some(std::env::temp_dir().join(format!("relay-last-words-{parent}"))), None));
+            let panicking = std::thread::spawn(|| {
+                let _vital = Vital("sequencer");
+                panic!("on purpose");
+            });
+            let _ = panicking.join();
+        } else {
+            let status = again("vital::tests::a_panic_ends_the_process_and_leaves_a_message");
+            let said = std::fs::read_to_string(&file).expect("a message");
+            let _ = std::fs::remove_file(file);
+            assert_eq!(status.signal(), Some(6), "SIGABRT: {status}");
+            assert!(said.contains(r#""reason":"Panicked""#) && said.contains("the thread of the sequencer"), "{said}");
+        }
+    }
+}

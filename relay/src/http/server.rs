@@ -173,10 +173,10 @@ mod tests {
         let mut answer = Vec::new();
         loop {
             answer.push(stream.read_u8().await.unwrap());
-            if let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n") {
-                if answer.len() == head + 4 + length {
-                    return String::from_utf8(answer.split_off(head + 4)).unwrap();
-                }
+            if let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n")
+                && answer.len() == head + 4 + length
+            {
+                return String::from_utf8(answer.split_off(head + 4)).unwrap();
             }
         }
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "every test file uses a part")]
 
+pub mod load;
 pub mod schema;
 
 use std::collections::BTreeMap;
