@@ -12,6 +12,8 @@ use serde::Serialize;
 use crate::log::Reader;
 use crate::memory::{Cgroup, Limit, RestartReason, Usage};
 
+/// Exit code of a relay that cannot start.
+pub const EXIT_FAILURE: u8 = 1;
 /// Exit code of a restart that the relay has planned itself.
 pub const EXIT_PLANNED_RESTART: u8 = 75;
 

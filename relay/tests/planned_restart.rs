@@ -7,15 +7,18 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::load::{Follower, Load, assert_complete};
 use common::{World, assert_delivered};
+use data_encoding::BASE32_NOPAD;
 use rand::Rng;
 use relay::exit::EXIT_PLANNED_RESTART;
 use relay::protocol::cbor::Writer;
 use reqwest::Method;
+use rocksdb::{DB, IteratorMode};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use sim::account::POSTS;
 use sim::process::{Setup, Signal};
 use sim::repo::Write;
@@ -298,5 +301,66 @@ fn a_relay_that_cannot_start_says_why() {
         assert!(said["message"].as_str().unwrap().contains(&part), "{settings:?}: {said}");
         assert!(stderr.contains(&part), "{settings:?}: {stderr}");
         assert!(said["limit"].as_u64().unwrap() > 0, "{said}");
+    }
+}
+
+/// How long a start takes that finds a million accounts and identities on disk: after a planned restart, and after a kill
+/// with all events of a minute to make rows of again. `-- --ignored --nocapture` prints it.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn a_start_with_a_million_accounts() {
+    const ACCOUNTS: u64 = 1_000_000;
+    const EVENTS: usize = 60_000;
+    let mut world = World::new(96, &["--memory-limit=1Gi"]).await;
+    let host = world.host().await;
+    let mut accounts: Vec<Account> = (0..100).map(|_| world.account(&host)).collect();
+    let mut consumer = world.relay.consumer(None).await;
+    for account in &mut accounts {
+        host.emit(account.post());
+    }
+    consumer.events(accounts.len()).await;
+    drop(consumer);
+    assert!(world.relay.terminate().await.success());
+    let store = world.data_dir().join("store");
+    tokio::task::spawn_blocking(move || remember(&store, ACCOUNTS)).await.unwrap();
+
+    println!("the first start: {}", measure(&mut world.relay).await);
+    assert_eq!(world.relay.end_as_planned().await.code(), Some(EXIT_PLANNED_RESTART.into()));
+    println!("after a planned restart: {}", measure(&mut world.relay).await);
+    for number in 0..EVENTS {
+        host.emit(accounts[number % 100].act());
+    }
+    let passed = async |relay: &Relay| relay.count("/events/passed").await == EVENTS as u64;
+    world.relay.until("all events have passed", passed).await;
+    world.relay.kill();
+    println!("after a kill behind {EVENTS} events: {}", measure(&mut world.relay).await);
+}
+
+/// Starts a relay: when it has answered, and when it was ready.
+async fn measure(relay: &mut Relay) -> String {
+    let start = Instant::now();
+    relay.launch();
+    let answers = async |relay: &Relay| relay.request(Method::GET, relay.admin, "/livez").send().await.is_ok();
+    relay.until("it answers", answers).await;
+    let answered = start.elapsed();
+    relay.until("it is ready", async |relay| relay.is_ready().await).await;
+    format!("answers after {answered:.2?}, ready after {:.2?}, asked every 20 ms", start.elapsed())
+}
+
+/// Puts as many accounts into a store as are asked for, each like one that is there.
+fn remember(store: &Path, accounts: u64) {
+    let options = rocksdb::Options::default();
+    let columns = DB::list_cf(&options, store).unwrap();
+    let db = DB::open_cf(&options, store, &columns).unwrap();
+    for column in ["account", "identity"] {
+        let column = db.cf_handle(column).unwrap();
+        let mut rows = db.iterator_cf(column, IteratorMode::Start).map(Result::unwrap);
+        let (_, row) = rows.find(|(key, _)| key.starts_with(b"did:plc:")).unwrap();
+        for number in 0..accounts {
+            let hash = Sha256::digest(number.to_be_bytes());
+            let did = format!("did:plc:{}", BASE32_NOPAD.encode(&hash[..15]).to_lowercase());
+            db.put_cf(column, did, &row).unwrap();
+        }
+        db.flush_cf(column).unwrap();
     }
 }

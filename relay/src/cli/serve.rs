@@ -1,6 +1,6 @@
 //! `relay serve`.
 
-use std::convert::Infallible;
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,13 +33,21 @@ impl Serve {
         let is_terminal = std::io::stderr().is_terminal();
         tracing_subscriber::fmt().with_env_filter(self.log).with_writer(std::io::stderr).with_ansi(is_terminal).init();
         let termination_log = self.settings.termination_log();
-        let configured = configure(self.config, self.settings);
-        let configured = configured.inspect_err(|error| LastWords::new(termination_log, None).failed(error));
-        let Err(error) = configured.map_err(anyhow::Error::from).and_then(serve);
-        // Our errors name their causes themselves.
-        eprintln!("relay: {error}");
-        ExitCode::FAILURE
+        match configure(self.config, self.settings) {
+            Ok(config) => serve(config),
+            Err(error) => {
+                LastWords::new(termination_log, None).failed(&error);
+                failed(&error)
+            }
+        }
     }
+}
+
+/// Says why the relay does not run.
+fn failed(error: &dyn Display) -> ExitCode {
+    // Our errors name their causes themselves.
+    eprintln!("relay: {error}");
+    ExitCode::FAILURE
 }
 
 fn configure(file: Option<PathBuf>, settings: Settings) -> Result<Config, ConfigError> {
@@ -48,13 +56,25 @@ fn configure(file: Option<PathBuf>, settings: Settings) -> Result<Config, Config
 }
 
 #[tokio::main]
-async fn serve(config: Config) -> anyhow::Result<Infallible> {
-    let signals = Signals::new()?;
-    let (tell, told) = oneshot::channel();
-    tokio::spawn(signals.follow(tell));
-    let ended = crate::serve::serve(config, async { told.await.unwrap_or(Told::Stop) }).await?;
-    // Not by returning: the runtime waits for what is still at work on its threads.
-    exit::now(ended.exit_code())
+async fn serve(config: Config) -> ExitCode {
+    let ended = match Signals::new() {
+        Ok(signals) => {
+            let (tell, told) = oneshot::channel();
+            tokio::spawn(signals.follow(tell));
+            crate::serve::serve(config, async { told.await.unwrap_or(Told::Stop) }).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    let exit_code = match ended {
+        Ok(ended) => ended.exit_code(),
+        Err(error) => {
+            failed(&error);
+            exit::EXIT_FAILURE
+        }
+    };
+    // All that has to be durable is. By returning, the runtime would wait for what is at work on its threads, and take
+    // from those of the relay what they stand on.
+    exit::now(exit_code)
 }
 
 /// What people and service managers send.
