@@ -20,6 +20,7 @@ pub mod identity;
 pub mod log;
 pub mod memory;
 pub mod net;
+mod places;
 pub mod protocol;
 pub mod recover;
 pub mod report;

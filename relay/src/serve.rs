@@ -36,9 +36,6 @@ use crate::verify;
 use crate::vital;
 use drain::{Drain, Servers};
 
-/// One account that a verifying shard remembers, with its key and what the map needs around it.
-const RECENT_ACCOUNT_BYTES: u64 = 256;
-
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -115,8 +112,13 @@ async fn run(config: Config, told: impl Future<Output = Told>, last_words: &Last
     let drain_time = config.drain_time;
     let cgroup = Cgroup::of_this_process();
     let limit = Limit::find(config.memory.limit, cgroup.as_ref());
+    for remark in Limit::remarks(config.memory.limit, cgroup.as_ref()) {
+        tracing::warn!("{remark}");
+    }
     let plan = Plan::new(limit, config.memory.marks, &config.memory.needs)?;
-    tracing::info!(%plan, "memory");
+    for line in plan.to_string().lines() {
+        tracing::info!("{line}");
+    }
     let starting = Starting::new("opening the derived store and the event log");
     let servers = Servers {
         public: Server::start(listen(config.listen, "listen").await?, starting.public()),
@@ -219,7 +221,7 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
         limits: verify::Limits {
             ingest_bytes: plan.share(Owner::Ingest) as usize,
             parked_bytes: plan.share(Owner::Parked) as usize,
-            recent_accounts: (plan.share(Owner::Accounts) / RECENT_ACCOUNT_BYTES) as usize,
+            accounts_bytes: plan.share(Owner::Accounts) as usize,
         },
     };
     let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
@@ -231,6 +233,7 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
         decisions: decisions.clone(),
         store: store.clone(),
         log: reader.clone(),
+        bounds: host::Bounds { streams_max: plan.hosts_max, bytes_max: plan.share(Owner::Hosts) },
     };
     let context = HostsContext::new(&config, host_parts)?;
     let hosts = Hosts::new(context, config.clone(), rows, recovered.progress, &recovered.accounts, &recovered.held);
@@ -239,10 +242,11 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
         reader.clone(),
         firehose::Limits {
             consumers_max: plan.consumers_max as usize,
+            consumer_bytes_max: plan.share(Owner::Consumers),
             consumers_per_address_max: config.max_consumers_per_address,
             ring_bytes_max: plan.share(Owner::Ring) as usize,
             trust_forwarded_for: config.trust_forwarded_for,
-            replay_turns: plan.share(Owner::Replay) as usize / firehose::REPLAY_CHUNK_BYTES,
+            replay_bytes_max: plan.share(Owner::Replay) as usize,
             ..firehose::Limits::default()
         },
     );
@@ -275,10 +279,11 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
     starting.go_on("bringing accounts in line with what is decided of them");
     takedowns.restore().await?;
 
+    let web = Web::new(config.allow_insecure_hosts)?;
     let jobs = Jobs::start(backfill::Parts {
         decisions: decisions.clone(),
         context: backfill::Context {
-            web: Web::new(config.allow_insecure_hosts)?,
+            web: web.clone(),
             directory: directory.clone(),
             accounts: accounts.clone(),
             hosts: Arc::clone(&hosts),
@@ -297,13 +302,17 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
         hosts: Arc::clone(&hosts),
         firehose: Arc::clone(&firehose),
         jobs: jobs.clone(),
+        web,
+        log: reader.clone(),
     };
+    let ledger = holders.ledger();
+    ledger.apply(&plan);
     let watch = Watch::new(WatchOptions {
         plan,
         needs: config.memory.needs,
         limit_setting: config.memory.limit,
         cgroup,
-        ledger: Arc::new(holders.ledger()),
+        ledger: Arc::new(ledger),
         relief: holders.relief(),
         restarts: Restarts {
             file: config.data_dir.join("restarts.json"),
@@ -311,7 +320,7 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
             per_hour_max: config.memory.restarts_per_hour,
         },
         drain_time: config.drain_time,
-    });
+    })?;
     let reporter = Arc::new(Reporter::new(report::Parts {
         intake: intake.clone(),
         sequencer: sequencer_stats,

@@ -1,15 +1,18 @@
 //! A job in memory: its rows, and what is known of it only while it runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::clock::written;
 use super::spec::{Job, Kind, Progress, State};
 use crate::decisions::{JobRow, PartRow, PartState};
+use crate::memory::allocated_bytes;
 
 /// The rate is that of this time …
 const RATE_MS: i64 = 180_000;
 /// … in steps of this.
 const RATE_STEP_MS: i64 = 5_000;
+/// Why a job waits that is held.
+const HELD: &str = "memory is short";
 
 /// A job as it stands.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct View {
     lanes: usize,
     /// Those of them that have to wait.
     waits: BTreeMap<String, Wait>,
+    /// Those that are held for want of memory.
+    held: BTreeSet<String>,
     /// The part that moved last.
     current: Option<usize>,
     /// When it did.
@@ -48,16 +53,24 @@ impl View {
             is_gone: false,
             lanes: 0,
             waits: BTreeMap::new(),
+            held: BTreeSet::new(),
             current: None,
             moved_at_ms: None,
             rate: Rate::default(),
         }
     }
 
+    /// Bytes of its parts, which are nearly all that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let rows = allocated_bytes(self.parts.capacity() * size_of::<PartRow>());
+        rows + self.parts.iter().map(bytes_outside).sum::<usize>()
+    }
+
     /// Its runner begins with so many lanes, or ends with none.
     pub(super) fn set_lanes(&mut self, lanes: usize) {
         self.lanes = lanes;
         self.waits.clear();
+        self.held.clear();
     }
 
     /// A lane has nothing to do any more.
@@ -71,6 +84,14 @@ impl View {
         match wait {
             Some(wait) => drop(self.waits.insert(provider.to_owned(), wait)),
             None => drop(self.waits.remove(provider)),
+        }
+    }
+
+    /// A lane is held for want of memory, or goes on.
+    pub(super) fn set_held(&mut self, provider: &str, is_held: bool) {
+        match is_held {
+            true => drop(self.held.insert(provider.to_owned())),
+            false => drop(self.held.remove(provider)),
         }
     }
 
@@ -90,15 +111,23 @@ impl View {
         }
     }
 
-    /// The wait that ends first, when every lane waits.
-    fn wait(&self) -> Option<&Wait> {
-        let all = self.row.state == State::Running && self.lanes > 0 && self.waits.len() >= self.lanes;
-        self.waits.values().filter(|_| all).min_by_key(|wait| wait.until_ms)
+    /// Whether every lane waits.
+    fn is_waiting(&self) -> bool {
+        let waiting = self.waits.len() + self.held.len();
+        self.row.state == State::Running && self.lanes > 0 && waiting >= self.lanes
+    }
+
+    /// Why every lane waits, and until when, where that is known: the wait that ends first.
+    fn wait(&self) -> Option<(&str, Option<i64>)> {
+        let first = self.waits.values().min_by_key(|wait| wait.until_ms);
+        let wait = first.map(|wait| (wait.reason.as_str(), Some(wait.until_ms)));
+        let held = self.held.first().map(|_| (HELD, None));
+        held.or(wait).filter(|_| self.is_waiting())
     }
 
     /// How it stands.
     pub(super) fn state(&self) -> State {
-        if self.wait().is_some() { State::Waiting } else { self.row.state }
+        if self.is_waiting() { State::Waiting } else { self.row.state }
     }
 
     /// The job as people and the admin API know it.
@@ -108,8 +137,8 @@ impl View {
             name: row.name.clone(),
             spec: row.spec.clone(),
             state: self.state(),
-            reason: wait.map(|wait| wait.reason.clone()).or_else(|| row.reason.clone()),
-            waits_until: wait.map(|wait| written(wait.until_ms)),
+            reason: wait.map(|(reason, _)| reason.to_owned()).or_else(|| row.reason.clone()),
+            waits_until: wait.and_then(|(_, until_ms)| until_ms).map(written),
             last_error: row.last_error.clone(),
             last_error_at: row.last_error_at_ms.map(written),
             run: row.run,
@@ -204,9 +233,34 @@ impl Rate {
     }
 }
 
+/// What a part takes beside its row.
+fn bytes_outside(part: &PartRow) -> usize {
+    let texts = [Some(&part.key), Some(&part.provider), part.cursor.as_ref(), part.error.as_ref()];
+    let texts = texts.into_iter().flatten().map(|text| allocated_bytes(text.capacity()));
+    // A map of a few classes is one node with room for eleven.
+    let node = if part.classes.is_empty() { 0 } else { allocated_bytes(11 * size_of::<(String, u64)>() + 16) };
+    let classes = part.classes.keys().map(|class| allocated_bytes(class.capacity()));
+    texts.chain(classes).sum::<usize>() + node
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backfill::moves;
+    use crate::memory::measured;
+
+    #[test]
+    fn parts_are_counted_as_they_are_taken() {
+        let part = |number: usize| {
+            let mut part = moves::planned(format!("host{number}.example.com"), "provider".to_owned(), None);
+            part.cursor = number.is_multiple_of(2).then(|| "c".repeat(number % 100));
+            part.classes.extend((0..number % 3).map(|class| (format!("class {class}"), 7)));
+            part
+        };
+        let (parts, measured) = measured::of(|| (0..10_000).map(part).collect::<Vec<_>>());
+        let rows = allocated_bytes(parts.capacity() * size_of::<PartRow>());
+        measured::assert_near(rows + parts.iter().map(bytes_outside).sum::<usize>(), measured, 2);
+    }
 
     #[test]
     fn the_rate_is_that_of_the_last_minutes() {

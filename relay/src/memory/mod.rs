@@ -7,25 +7,43 @@
 
 mod allocator;
 mod cgroup;
+mod follow;
+mod ladder;
 mod ledger;
 mod limit;
+mod owner;
+mod pages;
 mod plan;
 mod pressure;
+mod probe;
 mod proc;
+mod purge;
 mod relief;
+mod remembered;
 mod restarts;
+mod share;
+mod size;
+mod sprint;
 mod trend;
 mod usage;
 mod watch;
 
 pub use allocator::Allocator;
-pub use cgroup::{Cgroup, Pressure};
+pub use cgroup::{Cgroup, FileError, KernelParts, Pressure, Stat};
+pub use ladder::{Cause, Ladder, Sample};
 pub use ledger::{Held, Ledger};
 pub use limit::{Limit, LimitSource};
-pub use plan::{Needs, Owner, Plan, PlanError};
-pub use pressure::{Ladder, Marks, MarksError, Step};
+pub use owner::Owner;
+pub use plan::{LIMIT_BYTES_MIN, Misfit, Needs, Plan, PlanError, Setting};
+pub use pressure::{Marks, MarksError, Step};
+pub use probe::{Machine, Probe, Seen};
 pub use relief::Relief;
-pub use restarts::Restarts;
+pub use remembered::{Memo, Remembered};
+pub use restarts::{Refusal, Restarts};
+pub use share::{Piece, Share};
+#[cfg(test)]
+pub(crate) use size::measured;
+pub use size::{allocated_bytes, arc_bytes, table_bytes};
 pub use trend::Trend;
 pub use usage::{Part, Usage};
 pub use watch::{RestartReason, Watch, WatchOptions, WatchView};

@@ -1,6 +1,8 @@
 //! The metrics, read from the parts at each scrape: nothing is counted twice, and the names stand in one place.
 
 mod directory;
+mod memory;
+mod pressure;
 
 use std::fmt::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +49,8 @@ impl Collector for Scrape {
         self.directory(&mut out)?;
         self.backfill(&mut out)?;
         self.storage(&mut out)?;
-        self.memory(&mut out)
+        self.memory(&mut out)?;
+        self.pressure(&mut out)
     }
 }
 
@@ -83,6 +86,10 @@ impl Scrape {
         ];
         out.gauges("hosts", "Hosts by status", "status", by_status)?;
         out.gauge("hosts_connected", "Hosts with an open stream", hosts.connected)?;
+        let waiting = self.0.parts.hosts.waiting().map(|(wait, hosts)| (wait.name(), hosts as u64));
+        out.gauges("hosts_waiting", "Hosts that are not dialled yet", "for", waiting)?;
+        let cut = self.0.parts.hosts.messages_cut();
+        out.counter("host_messages_cut", "Long messages of hosts not waited for, for want of memory", cut)?;
         let lags = self.0.parts.hosts.lags();
         let behind = Lags::STEPS.iter().zip(lags.over).map(|((step, _), hosts)| (*step, hosts));
         out.gauges("hosts_behind", "Hosts whose stream is behind by more than this", "over", behind)?;
@@ -128,6 +135,8 @@ impl Scrape {
         let replayed = stats.events_replayed.load(Ordering::Relaxed);
         out.counter("consumer_events_replayed", "Events sent to consumers from the log", replayed)?;
         out.counter("consumers_refused", "Firehose connections refused", stats.refused.load(Ordering::Relaxed))?;
+        let refused = stats.refused_for_memory.load(Ordering::Relaxed);
+        out.counter("consumers_refused_for_memory", "Firehose connections refused for want of memory", refused)?;
         let disconnects = Disconnect::ALL.map(|reason| (reason.label(), stats.disconnects(reason)));
         out.counters("consumer_disconnects", "Firehose connections ended", "reason", disconnects)
     }
@@ -144,15 +153,7 @@ impl Scrape {
             "Writes that failed and were tried again",
             parts.sequencer.failures.load(Ordering::Relaxed),
         )?;
-        out.gauge("store_memory_bytes", "Memory of the derived store", parts.store.memory_bytes())
-    }
-
-    fn memory(&self, out: &mut Out<'_>) -> Result<(), Error> {
-        let memory = self.0.memory();
-        out.gauge("memory_limit_bytes", "Memory that the relay plans for", memory.limit_bytes)?;
-        out.gauge("memory_working_set_bytes", "Memory as the kubelet counts it", memory.working_set_bytes)?;
-        let used = memory.owners.iter().filter_map(|owner| Some((owner.owner.as_str(), owner.used_bytes?)));
-        out.gauges("memory_owner_bytes", "Memory by owner", "owner", used)
+        out.gauges("store_memory_bytes", "Memory of the derived store", "kind", parts.store.memory())
     }
 }
 

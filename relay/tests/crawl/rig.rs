@@ -64,14 +64,16 @@ impl Rig {
         });
         let resolver = resolver.unwrap();
         let accounts = Accounts::new(store.clone());
-        let limits = verify::Limits { ingest_bytes: 1 << 20, parked_bytes: 1 << 20, recent_accounts: 100 };
+        let limits = verify::Limits { ingest_bytes: 1 << 20, parked_bytes: 1 << 20, accounts_bytes: 1 << 20 };
         let statuses = Arc::new(RepoStatuses::new(true).unwrap());
         let parts = verify::Parts { resolver: Arc::clone(&resolver), accounts: accounts.clone(), statuses, limits };
         let (intake, outlet) = verify::start(parts, Arc::default()).unwrap();
         let (stop, stopping) = watch::channel(false);
         let decisions = Decisions::open(&config.database_url).await.unwrap();
+        let (intake_too, store_too) = (intake.clone(), store.clone());
+        let bounds = host::Bounds { streams_max: 100, bytes_max: 0 };
         let parts =
-            host::Parts { intake: intake.clone(), stop: stopping, decisions, store: store.clone(), log: reader };
+            host::Parts { intake: intake_too, stop: stopping, decisions, store: store_too, log: reader, bounds };
         let rows = hosts.iter().zip(1..).map(|((name, status), id)| host_row(id, name, *status)).collect();
         let none = HashMap::new();
         let hosts = HostsContext::new(&config, parts).unwrap();

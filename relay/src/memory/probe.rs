@@ -1,0 +1,45 @@
+//! Where the watch looks: at the kernel and the allocator, or at what a test makes up.
+
+use super::{Cgroup, Held, Limit, LimitSource, Pressure, Usage, purge};
+
+/// What the watch asks, about every second.
+pub trait Probe: Send + 'static {
+    /// How it is now, where `held` is what the owners count.
+    fn look(&self, held: &[Held]) -> Seen;
+    /// Makes the allocator give back what it keeps for later.
+    fn purge(&self);
+}
+
+/// What is seen at a look.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// The limit, which may change at any time.
+    pub limit: Limit,
+    /// The working set and its parts.
+    pub usage: Usage,
+    /// How long tasks wait for memory, where the kernel says.
+    pub pressure: Option<Pressure>,
+}
+
+/// The kernel and the allocator.
+pub struct Machine {
+    /// The limit that was set, if one was.
+    pub limit_setting: Option<u64>,
+    /// The cgroup, if there is one.
+    pub cgroup: Option<Cgroup>,
+}
+
+impl Probe for Machine {
+    fn look(&self, held: &[Held]) -> Seen {
+        let limit = Limit::find(self.limit_setting, self.cgroup.as_ref());
+        // A cgroup that is not what limits the process may hold others as well, as in a shell: what it counts says
+        // nothing then of this process.
+        let is_of_cgroup = matches!(limit.source, LimitSource::Cgroup1 | LimitSource::Cgroup2);
+        let cgroup = self.cgroup.as_ref().filter(|_| is_of_cgroup);
+        Seen { limit, usage: Usage::read(cgroup, held), pressure: cgroup.and_then(Cgroup::pressure) }
+    }
+
+    fn purge(&self) {
+        purge::purge();
+    }
+}
