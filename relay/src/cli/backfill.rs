@@ -11,7 +11,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use relay::backfill::{Job, State};
+use crate::backfill::{Job, State};
 use reqwest::Method;
 use serde_json::Value;
 

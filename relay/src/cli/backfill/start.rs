@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use relay::backfill::{Collections, Kind, Spec};
-use relay::protocol::nsid::Nsid;
+use crate::backfill::{Collections, Kind, Spec};
+use crate::protocol::nsid::Nsid;
 use reqwest::Method;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use relay::backfill::{Job, State};
+use crate::backfill::{Job, State};
 use reqwest::Method;
 use serde_json::Value;
 
