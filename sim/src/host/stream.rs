@@ -60,7 +60,7 @@ pub(super) async fn subscribe_repos(
 
 /// How a stream starts.
 enum Start {
-    /// Behind the frame at this place in the backlog.
+    /// Behind this many of all frames so far.
     At(usize),
     /// The same, after a notice that earlier ones are gone.
     Outdated(usize),
@@ -73,9 +73,9 @@ impl HostState {
         self.streams += 1;
         self.cursors.push(cursor);
         let from = cursor.unwrap_or(0).max(self.forgotten);
-        let place = self.backlog.iter().position(|sent| sent.seq > from).unwrap_or(self.backlog.len());
+        let place = self.gone + self.backlog.iter().position(|sent| sent.seq > from).unwrap_or(self.backlog.len());
         match cursor {
-            None => Start::At(self.backlog.len()),
+            None => Start::At(self.gone + self.backlog.len()),
             Some(cursor) if cursor > self.last_seq => Start::Future,
             Some(cursor) if 0 < cursor && cursor < self.forgotten => Start::Outdated(place),
             Some(_) => Start::At(place),
@@ -109,7 +109,10 @@ async fn serve(
         changes.mark_unchanged();
         let (batch, cut): (Vec<Sent>, bool) = {
             let mut state = shared.lock();
-            let batch: Vec<Sent> = state.backlog.iter().skip(place).take(BATCH_FRAMES).cloned().collect();
+            // Who is too slow misses what is gone.
+            place = place.max(state.gone);
+            let kept = state.backlog.iter().skip(place - state.gone);
+            let batch: Vec<Sent> = kept.take(BATCH_FRAMES).cloned().collect();
             let cut = !batch.is_empty() && std::mem::take(&mut state.cut_next);
             (batch, cut)
         };
