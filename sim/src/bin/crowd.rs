@@ -199,3 +199,30 @@ fn did(number: u64) -> String {
     let letters = format!("{number:0>24}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect::<String>();
     format!("did:plc:{letters}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_pages_of_a_collection_are_its_accounts_once_and_in_order() {
+        let lists = Arc::new(Lists { hosts: Vec::new(), collections: 2, accounts_per_collection: 5 });
+        let mut dids = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = Page { collection: "com.example.crowdb".to_owned(), cursor, limit: Some(2) };
+            let Json(page) = list_accounts(State(Arc::clone(&lists)), Query(page)).await;
+            let repos = page["repos"].as_array().expect("a list");
+            dids.extend(repos.iter().filter_map(|repo| repo["did"].as_str()).map(str::to_owned));
+            let Some(next) = page["cursor"].as_str() else { break };
+            cursor = next.parse().ok();
+        }
+        assert_eq!(dids, (5..10).map(did).collect::<Vec<_>>());
+        assert!(dids.is_sorted());
+        for unknown in ["com.example.crowdc", "com.example.crowd", "com.example.post"] {
+            let page = Page { collection: unknown.to_owned(), cursor: None, limit: None };
+            let Json(page) = list_accounts(State(Arc::clone(&lists)), Query(page)).await;
+            assert_eq!(page, json!({ "repos": [] }), "{unknown}");
+        }
+    }
+}
