@@ -223,7 +223,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
             per_hour_max: config.memory.restarts_per_hour,
         },
         drain_time: config.drain_time,
-    });
+    })?;
     let reporter = Arc::new(Reporter::new(report::Parts {
         intake: intake.clone(),
         sequencer: sequencer_stats,

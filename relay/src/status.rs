@@ -151,13 +151,16 @@ pub struct Memory {
     pub hard_bytes: u64,
     /// What has been done about pressure: `none`, `caches`, `purge`, `backfill`, `catch-up`, `consumers`, `restart`.
     pub step: String,
-    /// Where the working set is going.
-    pub slope_bytes_per_hour: i64,
+    /// Where the working set is going; absent in the first minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slope_bytes_per_hour: Option<i64>,
     /// When it reaches the limit, if it goes on like this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_to_limit: Option<u64>,
     /// Who may hold what, and what they hold.
     pub owners: Vec<MemoryOwner>,
+    /// What the working set is made of: they sum to it.
+    pub parts: Vec<MemoryPart>,
 }
 
 /// A part that has a share of the limit.
@@ -171,6 +174,16 @@ pub struct MemoryOwner {
     /// What it holds now; absent where that is not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub used_bytes: Option<u64>,
+}
+
+/// A part of the working set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryPart {
+    /// Its name; `unexplained` is the rest.
+    pub part: String,
+    /// Its size; the rest may be below zero.
+    pub bytes: i64,
 }
 
 /// The directory of collections.
@@ -279,13 +292,17 @@ mod tests {
                 soft_bytes: 429_496_729,
                 hard_bytes: 483_183_820,
                 step: "none".to_owned(),
-                slope_bytes_per_hour: 1_048_576,
+                slope_bytes_per_hour: Some(1_048_576),
                 seconds_to_limit: Some(1_592_000),
                 owners: vec![MemoryOwner {
                     owner: "ring".to_owned(),
                     share_bytes: 42_949_672,
                     used_bytes: Some(1_048_576),
                 }],
+                parts: vec![
+                    MemoryPart { part: "owned".to_owned(), bytes: 73_924_608 },
+                    MemoryPart { part: "unexplained".to_owned(), bytes: -524_288 },
+                ],
             },
             collections: Collections { collections: 4, pairs: 11 },
             backfill: Backfill { by_state: BTreeMap::from([(State::Waiting, 1)]), jobs: vec![recorded_job()] },

@@ -202,3 +202,28 @@ async fn the_page_shows_jobs_and_changes_them() {
     let details = details.as_str().unwrap();
     assert!(details.contains("Runs2") && details.contains("Kindcrawl"), "{details}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_who_holds_the_memory_and_what_it_is_made_of() {
+    let (world, _, browser) = world_with_page(326, 0).await;
+    browser.click("nav a[href='#/state']").await;
+    browser.until("parts are shown", "return document.querySelectorAll('#memory-parts .number').length > 2").await;
+    let memory = world.relay.get_admin("/admin/memory").await.json;
+    let names = |list: &str, name: &str| -> Vec<String> {
+        let rows = memory[list].as_array().unwrap();
+        rows.iter().map(|row| row[name].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(column(&browser, "#memory-owners", 1).await, names("owners", "owner"));
+    assert_eq!(column(&browser, "#memory-parts", 1).await, names("parts", "part"));
+    let described = column(&browser, "#memory-parts", 4).await;
+    assert!(described.iter().all(|text| !text.is_empty()), "the page says what every part is: {described:?}");
+
+    let facts = browser.run("return document.getElementById('memory-facts').textContent").await;
+    let facts = facts.as_str().unwrap();
+    for fact in ["Working set", "Soft mark", "Hard mark", "Stepnone", "Slopenot known yet"] {
+        assert!(facts.contains(fact), "{fact}: {facts}");
+    }
+    let meter = "const meter = document.getElementById('memory-meter');
+        return meter.value > 0 && meter.value < meter.low && meter.low < meter.high && meter.high < meter.max";
+    assert_eq!(browser.run(meter).await, json!(true), "the working set between nothing and the soft mark");
+}

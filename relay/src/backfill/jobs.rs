@@ -92,6 +92,8 @@ pub(super) struct Shared {
     entries: SyncMutex<BTreeMap<String, Arc<Entry>>>,
     /// Held while jobs come and go.
     coming: Mutex<()>,
+    /// Whether all of them wait, for want of memory.
+    held: watch::Sender<bool>,
     /// Whose turn it is at each provider.
     turns: SyncMutex<HashMap<String, Arc<Mutex<()>>>>,
     /// Says that a job is not as it was.
@@ -143,6 +145,17 @@ impl Shared {
         let answer = entry.view(change);
         self.changes.send_replace(());
         answer
+    }
+
+    /// Whether all jobs wait for memory.
+    pub(super) fn is_held(&self) -> bool {
+        *self.held.borrow()
+    }
+
+    /// Comes when jobs do not have to wait for memory.
+    pub(super) async fn released(&self) {
+        // The sender is in `self`.
+        let _ = self.held.subscribe().wait_for(|held| !held).await;
     }
 
     /// The lock on a provider, whichever jobs ask it.
@@ -207,6 +220,7 @@ impl Jobs {
             allow_insecure,
             entries: SyncMutex::default(),
             coming: Mutex::default(),
+            held: watch::Sender::new(false),
             turns: SyncMutex::default(),
             changes: watch::Sender::new(()),
         });
@@ -278,6 +292,17 @@ impl Jobs {
     pub async fn delete(&self, name: &str, by: Actor<'_>) -> Result<(), Error> {
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
         by_itself(by, async move |by| delete(&shared, &name, by).await).await
+    }
+
+    /// Lets all jobs wait for memory, each after the step that it is at. What is stored of them says that they run, as
+    /// they do after the next start; and people can change them as ever.
+    pub fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Lets them go on.
+    pub fn release(&self) {
+        self.shared.held.send_replace(false);
     }
 
     /// Stops everything, for the end of the process: the next start goes on.

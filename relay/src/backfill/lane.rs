@@ -97,6 +97,10 @@ impl<'a> Lane<'a> {
 
     async fn find(&mut self) -> Option<Found> {
         loop {
+            if self.run.shared.is_held() {
+                self.permit = None;
+                self.run.until_released(&self.provider).await;
+            }
             let next = match self.next().await {
                 Ok(next) => next,
                 Err(error) => {
@@ -118,6 +122,9 @@ impl<'a> Lane<'a> {
             }
             let turn = Arc::clone(&self.turn);
             let _turn = turn.lock().await;
+            if self.run.shared.is_held() {
+                continue;
+            }
             let outcome = self.ask(place, tried.as_deref()).await;
             return Some(Found { place, tried, outcome });
         }

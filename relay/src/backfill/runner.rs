@@ -114,7 +114,11 @@ impl Run {
     async fn plan(&self) -> Result<bool, StorageError> {
         let mut failures = 0;
         loop {
-            let Some(planned) = self.unless_stopped(self.work.plan()).await else { return Ok(false) };
+            let plan = async {
+                self.until_released(PLAN).await;
+                self.work.plan().await
+            };
+            let Some(planned) = self.unless_stopped(plan).await else { return Ok(false) };
             match planned {
                 Ok(planned) if planned.len() <= PARTS_MAX => {
                     self.take_plan(planned).await?;
@@ -252,6 +256,15 @@ impl Run {
             biased;
             () = self.stopped() => None,
             answer = answer => Some(answer),
+        }
+    }
+
+    /// Waits while all jobs are held for want of memory.
+    pub(super) async fn until_released(&self, provider: &str) {
+        if self.shared.is_held() {
+            self.view(|view| view.set_held(provider, true));
+            self.shared.released().await;
+            self.view(|view| view.set_held(provider, false));
         }
     }
 

@@ -106,7 +106,7 @@ pub enum State {
     Queued,
     /// It works.
     Running,
-    /// It waits for others: a source that asked for a pause, or does not answer.
+    /// It waits for others: a source that asked for a pause, or does not answer; or until memory is less short.
     Waiting,
     /// A person has stopped it, for a time.
     Paused,

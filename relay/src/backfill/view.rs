@@ -1,6 +1,6 @@
 //! A job in memory: its rows, and what is known of it only while it runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::clock::written;
 use super::spec::{Job, Kind, Progress, State};
@@ -10,6 +10,8 @@ use crate::decisions::{JobRow, PartRow, PartState};
 const RATE_MS: i64 = 180_000;
 /// … in steps of this.
 const RATE_STEP_MS: i64 = 5_000;
+/// Why a job waits that is held.
+const HELD: &str = "memory is short";
 
 /// A job as it stands.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) struct View {
     lanes: usize,
     /// Those of them that have to wait.
     waits: BTreeMap<String, Wait>,
+    /// Those that are held for want of memory.
+    held: BTreeSet<String>,
     /// The part that moved last.
     current: Option<usize>,
     /// When it did.
@@ -48,6 +52,7 @@ impl View {
             is_gone: false,
             lanes: 0,
             waits: BTreeMap::new(),
+            held: BTreeSet::new(),
             current: None,
             moved_at_ms: None,
             rate: Rate::default(),
@@ -58,6 +63,7 @@ impl View {
     pub(super) fn set_lanes(&mut self, lanes: usize) {
         self.lanes = lanes;
         self.waits.clear();
+        self.held.clear();
     }
 
     /// A lane has nothing to do any more.
@@ -71,6 +77,14 @@ impl View {
         match wait {
             Some(wait) => drop(self.waits.insert(provider.to_owned(), wait)),
             None => drop(self.waits.remove(provider)),
+        }
+    }
+
+    /// A lane is held for want of memory, or goes on.
+    pub(super) fn set_held(&mut self, provider: &str, is_held: bool) {
+        match is_held {
+            true => drop(self.held.insert(provider.to_owned())),
+            false => drop(self.held.remove(provider)),
         }
     }
 
@@ -90,15 +104,23 @@ impl View {
         }
     }
 
-    /// The wait that ends first, when every lane waits.
-    fn wait(&self) -> Option<&Wait> {
-        let all = self.row.state == State::Running && self.lanes > 0 && self.waits.len() >= self.lanes;
-        self.waits.values().filter(|_| all).min_by_key(|wait| wait.until_ms)
+    /// Whether every lane waits.
+    fn is_waiting(&self) -> bool {
+        let waiting = self.waits.len() + self.held.len();
+        self.row.state == State::Running && self.lanes > 0 && waiting >= self.lanes
+    }
+
+    /// Why every lane waits, and until when, where that is known: the wait that ends first.
+    fn wait(&self) -> Option<(&str, Option<i64>)> {
+        let first = self.waits.values().min_by_key(|wait| wait.until_ms);
+        let wait = first.map(|wait| (wait.reason.as_str(), Some(wait.until_ms)));
+        let held = self.held.first().map(|_| (HELD, None));
+        held.or(wait).filter(|_| self.is_waiting())
     }
 
     /// How it stands.
     pub(super) fn state(&self) -> State {
-        if self.wait().is_some() { State::Waiting } else { self.row.state }
+        if self.is_waiting() { State::Waiting } else { self.row.state }
     }
 
     /// The job as people and the admin API know it.
@@ -108,8 +130,8 @@ impl View {
             name: row.name.clone(),
             spec: row.spec.clone(),
             state: self.state(),
-            reason: wait.map(|wait| wait.reason.clone()).or_else(|| row.reason.clone()),
-            waits_until: wait.map(|wait| written(wait.until_ms)),
+            reason: wait.map(|(reason, _)| reason.to_owned()).or_else(|| row.reason.clone()),
+            waits_until: wait.and_then(|(_, until_ms)| until_ms).map(written),
             last_error: row.last_error.clone(),
             last_error_at: row.last_error_at_ms.map(written),
             run: row.run,

@@ -1,17 +1,14 @@
 //! The cgroup that limits this process, version 2 or 1.
 
+mod pressure;
+mod stat;
+
 use std::path::{Path, PathBuf};
 
-use super::LimitSource;
+pub use pressure::Pressure;
+pub use stat::{KernelParts, Stat};
 
-/// Pressure stall information, in percent of the last ten seconds: how long some task, and all tasks, have waited for memory.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Pressure {
-    /// Some.
-    pub some_avg10: f64,
-    /// All.
-    pub full_avg10: f64,
-}
+use super::LimitSource;
 
 /// Files of the memory cgroup.
 #[derive(Debug, Clone)]
@@ -68,13 +65,34 @@ impl Cgroup {
 
     /// The working set in bytes, as the kubelet counts it.
     pub fn working_set(&self) -> Option<u64> {
-        let inactive_file = match self.version {
-            Version::V2 => "inactive_file",
-            Version::V1 => "total_inactive_file",
+        self.stat().map(|stat| stat.working_set())
+    }
+
+    /// What is charged to it, by kind.
+    pub fn stat(&self) -> Option<Stat> {
+        let usage = self.usage()?;
+        let text = self.read("memory.stat")?;
+        match self.version {
+            Version::V2 => Stat::of_version_2(usage, &text),
+            Version::V1 => Stat::of_version_1(usage, &text, self.number("memory.kmem.usage_in_bytes").unwrap_or(0)),
+        }
+    }
+
+    /// How long tasks have waited for memory, where the kernel says so: version 2 alone, if it is not switched off.
+    pub fn pressure(&self) -> Option<Pressure> {
+        match self.version {
+            Version::V2 => Pressure::parse(&self.read("memory.pressure")?),
+            Version::V1 => None,
+        }
+    }
+
+    /// How many processes of it the kernel has killed because memory was short.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let file = match self.version {
+            Version::V2 => "memory.events",
+            Version::V1 => "memory.oom_control",
         };
-        let stat = self.read("memory.stat")?;
-        let reclaimable = stat.lines().find_map(|line| line.strip_prefix(inactive_file)?.trim().parse().ok());
-        Some(self.usage()?.saturating_sub(reclaimable.unwrap_or(0)))
+        stat::fields(&self.read(file)?).get("oom_kill").copied()
     }
 
     /// Which version it is.
@@ -120,7 +138,7 @@ mod tests {
         let root = group(&[
             ("memory.current", "1000\n"),
             ("memory.max", "4096\n"),
-            ("memory.stat", "anon 500\ninactive_file 300\n"),
+            ("memory.stat", "anon 500\nfile 400\ninactive_file 300\n"),
         ]);
         let cgroup = Cgroup::find("0::/\n", root.path()).expect("a group");
         assert_eq!((cgroup.limit(), cgroup.working_set()), (Some(4096), Some(700)));
@@ -131,7 +149,7 @@ mod tests {
         let root = group(&[
             ("memory/pods/x/memory.usage_in_bytes", "1000\n"),
             ("memory/pods/x/memory.limit_in_bytes", "2048\n"),
-            ("memory/pods/x/memory.stat", "inactive_file 1\ntotal_inactive_file 400\n"),
+            ("memory/pods/x/memory.stat", "inactive_file 1\ntotal_rss 500\ntotal_cache 400\ntotal_inactive_file 400\n"),
         ]);
         let own = "5:cpu,cpuacct:/pods/x\n4:memory:/pods/x\n0::/\n";
         let cgroup = Cgroup::find(own, root.path()).expect("a group");
@@ -143,7 +161,7 @@ mod tests {
         let root = group(&[
             ("memory/memory.usage_in_bytes", "1000\n"),
             ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
-            ("memory/memory.stat", ""),
+            ("memory/memory.stat", "total_rss 500\ntotal_cache 0\ntotal_inactive_file 0\n"),
         ]);
         let cgroup = Cgroup::find("4:memory:/kubepods/pod1/c1\n", root.path()).expect("a group");
         assert_eq!((cgroup.limit(), cgroup.working_set()), (None, Some(1000)), "no limit");

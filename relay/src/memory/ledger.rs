@@ -4,6 +4,7 @@ use super::{Owner, Plan};
 
 type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 type Resize = Box<dyn Fn(u64) + Send + Sync>;
+type Follow = Box<dyn Fn(&Plan) + Send + Sync>;
 
 /// What an owner holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub struct Held {
 #[derive(Default)]
 pub struct Ledger {
     entries: Vec<Entry>,
+    followers: Vec<Follow>,
 }
 
 struct Entry {
@@ -50,18 +52,26 @@ impl Ledger {
         self.entries.push(Entry { owner, is_heap: true, count: Box::new(count), resize: Some(Box::new(resize)) });
     }
 
+    /// Enters somebody who takes something other than a share from a plan, like a number of connections.
+    pub fn follow(&mut self, follow: impl Fn(&Plan) + Send + Sync + 'static) {
+        self.followers.push(Box::new(follow));
+    }
+
     /// What each owner holds now.
     pub fn held(&self) -> Vec<Held> {
         let held = |entry: &Entry| Held { owner: entry.owner, bytes: (entry.count)(), is_heap: entry.is_heap };
         self.entries.iter().map(held).collect()
     }
 
-    /// Gives each owner its share of `plan`.
+    /// Gives each owner its share of `plan`, and the others what they take from it. The same plan again changes nothing.
     pub fn apply(&self, plan: &Plan) {
         for Entry { owner, resize, .. } in &self.entries {
             if let Some(resize) = resize {
                 resize(plan.share(*owner));
             }
+        }
+        for follow in &self.followers {
+            follow(plan);
         }
     }
 }

@@ -7,24 +7,33 @@
 
 mod allocator;
 mod cgroup;
+mod follow;
+mod ladder;
 mod ledger;
 mod limit;
+mod pages;
 mod plan;
 mod pressure;
+mod probe;
 mod proc;
+mod purge;
 mod relief;
 mod restarts;
+mod sprint;
 mod trend;
 mod usage;
 mod watch;
 
-pub use cgroup::{Cgroup, Pressure};
+pub use allocator::Allocator;
+pub use cgroup::{Cgroup, KernelParts, Pressure, Stat};
+pub use ladder::{Cause, Ladder, Sample};
 pub use ledger::{Held, Ledger};
 pub use limit::{Limit, LimitSource};
 pub use plan::{Needs, Owner, Plan, PlanError};
-pub use pressure::{Ladder, Marks, MarksError, Step};
+pub use pressure::{Marks, MarksError, Step};
+pub use probe::{Machine, Probe};
 pub use relief::Relief;
-pub use restarts::Restarts;
+pub use restarts::{Refusal, Restarts};
 pub use trend::Trend;
-pub use usage::Usage;
+pub use usage::{Part, Usage};
 pub use watch::{RestartReason, Watch, WatchOptions, WatchView};

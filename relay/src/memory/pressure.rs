@@ -1,4 +1,4 @@
-//! Marks, and the ladder between them.
+//! Marks, and the steps between them.
 
 /// Where memory becomes tight, in percent of the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,16 @@ impl Marks {
         Ok(Marks { soft_percent, hard_percent })
     }
 
+    /// The soft mark of a limit, in bytes.
+    pub fn soft_bytes(self, limit: u64) -> u64 {
+        limit / 100 * u64::from(self.soft_percent)
+    }
+
+    /// The hard mark of a limit, in bytes.
+    pub fn hard_bytes(self, limit: u64) -> u64 {
+        limit / 100 * u64::from(self.hard_percent)
+    }
+
     /// The plan has to fit below the soft mark.
     const SOFT_MIN: u8 = 50;
     /// Above it a restart comes too late.
@@ -78,6 +88,33 @@ pub enum Step {
 }
 
 impl Step {
+    /// All of them, from the foot up.
+    pub const ALL: [Step; 7] =
+        [Step::None, Step::Caches, Step::Purge, Step::Backfill, Step::CatchUp, Step::Consumers, Step::Restart];
+
+    /// The one above.
+    pub fn next(self) -> Option<Step> {
+        Step::ALL.get(self as usize + 1).copied()
+    }
+
+    /// The one below; the lowest is below itself.
+    pub fn previous(self) -> Step {
+        Step::ALL[(self as usize).saturating_sub(1)]
+    }
+
+    /// What it does, for the log.
+    pub fn deed(self) -> &'static str {
+        match self {
+            Step::None => "nothing rests",
+            Step::Caches => "caches are small",
+            Step::Purge => "the allocator gives back what it can",
+            Step::Backfill => "backfill waits",
+            Step::CatchUp => "consumers that catch up are slowed down",
+            Step::Consumers => "new consumers are refused",
+            Step::Restart => "the relay restarts",
+        }
+    }
+
     /// Its name in the status document and the metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -91,7 +128,3 @@ impl Step {
         }
     }
 }
-
-/// Climbs and descends the steps.
-#[derive(Debug, Default)]
-pub struct Ladder {}

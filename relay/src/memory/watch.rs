@@ -1,10 +1,20 @@
 //! The watch: follows the working set, acts on it, and says when the relay has to restart.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
-use super::allocator::Allocator;
-use super::{Cgroup, Held, Ledger, Needs, Plan, Relief, Restarts, Step, Trend, Usage, proc};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::follow::Follower;
+use super::{Cgroup, Held, Ledger, Machine, Needs, Plan, Probe, Refusal, Relief, Restarts, Step, Usage};
+use crate::vital::Vital;
+
+/// Time between two looks.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the watch is told at its start.
 pub struct WatchOptions {
@@ -40,7 +50,7 @@ pub struct RestartReason {
 }
 
 /// What the watch has last seen and done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct WatchView {
     /// The plan in force: that of the limit as it is now.
     pub plan: Plan,
@@ -48,37 +58,111 @@ pub struct WatchView {
     pub step: Step,
     /// Where the working set is.
     pub usage: Usage,
-    /// Where it is going.
-    pub trend: Trend,
+    /// Where it is going; none before enough minutes are known.
+    pub bytes_per_hour: Option<f64>,
+    /// When it reaches the limit, if it goes on like this.
+    pub seconds_to_limit: Option<u64>,
+    /// How often each step was climbed, in the order of [`Step::ALL`].
+    pub climbed: [u64; Step::ALL.len()],
+    /// How often the allocator was asked to give back.
+    pub purges: u64,
+    /// How often the limit has changed, and with it the plan.
+    pub replans: u64,
+    /// How often a restart was due and not allowed.
+    pub restarts_refused: u64,
+    /// Why one that is due is not allowed.
+    pub restart_refusal: Option<Refusal>,
 }
 
-/// Follows the memory for as long as the relay runs.
+impl WatchView {
+    /// Nothing has been done yet.
+    pub(super) fn new(plan: Plan, usage: Usage) -> WatchView {
+        WatchView {
+            plan,
+            step: Step::None,
+            usage,
+            bytes_per_hour: None,
+            seconds_to_limit: None,
+            climbed: [0; Step::ALL.len()],
+            purges: 0,
+            replans: 0,
+            restarts_refused: 0,
+            restart_refusal: None,
+        }
+    }
+}
+
+/// Follows the memory in a thread of its own, for as long as it is there.
 pub struct Watch {
-    options: WatchOptions,
+    shared: Arc<Shared>,
+    ledger: Arc<Ledger>,
+    /// The thread and what ends it.
+    thread: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// What the thread says.
+struct Shared {
+    view: RwLock<WatchView>,
+    restart: watch::Sender<Option<RestartReason>>,
 }
 
 impl Watch {
-    /// A watch that has seen nothing yet.
-    pub fn new(options: WatchOptions) -> Arc<Watch> {
-        Arc::new(Watch { options })
+    /// Begins to follow the memory of this process.
+    pub fn new(mut options: WatchOptions) -> io::Result<Arc<Watch>> {
+        let machine = Machine { limit_setting: options.limit_setting, cgroup: options.cgroup.take() };
+        Watch::with(options, Box::new(machine), LOOK_INTERVAL)
+    }
+
+    /// Begins to follow what `probe` says, looking at it in this interval.
+    pub fn with(options: WatchOptions, probe: Box<dyn Probe>, interval: Duration) -> io::Result<Arc<Watch>> {
+        let ledger = Arc::clone(&options.ledger);
+        let follower = Follower::new(options, probe, Timestamp::now());
+        let shared = Arc::new(Shared { view: RwLock::new(follower.view().clone()), restart: watch::Sender::new(None) });
+        let (end, ended) = channel();
+        let says = Arc::clone(&shared);
+        let run = move || follow(follower, &says, &ended, interval);
+        let thread = thread::Builder::new().name("memory".to_owned()).spawn(run)?;
+        Ok(Arc::new(Watch { shared, ledger, thread: Some((end, thread)) }))
     }
 
     /// What it has last seen and done.
     pub fn view(&self) -> WatchView {
-        let options = &self.options;
-        let cgroup = options.cgroup.as_ref().filter(|cgroup| cgroup.limit().is_some());
-        let working_set = cgroup.and_then(Cgroup::working_set).or_else(proc::resident_bytes).unwrap_or(0);
-        let usage = Usage { working_set, allocator: Allocator::now().unwrap_or_default() };
-        WatchView { plan: options.plan, step: Step::None, usage, trend: Trend::default() }
+        self.shared.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What each owner holds.
     pub fn held(&self) -> Vec<Held> {
-        self.options.ledger.held()
+        self.ledger.held()
     }
 
     /// Waits until the relay has to restart, and says why.
     pub async fn restart(&self) -> RestartReason {
-        std::future::pending().await
+        let mut restart = self.shared.restart.subscribe();
+        match restart.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+            Ok(Some(reason)) => reason,
+            // The sender lives as long as this.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Watch {
+    /// When it is gone, its thread holds nothing of anybody any more.
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.thread.take() {
+            drop(end);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn follow(mut follower: Follower, shared: &Shared, ended: &Receiver<()>, interval: Duration) {
+    let _vital = Vital("memory");
+    while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        let restart = follower.look(Instant::now(), Timestamp::now());
+        shared.view.write().unwrap_or_else(PoisonError::into_inner).clone_from(follower.view());
+        if restart.is_some() {
+            shared.restart.send_replace(restart);
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The metrics, read from the parts at each scrape: nothing is counted twice, and the names stand in one place.
 
 mod directory;
+mod memory;
+mod pressure;
 
 use std::fmt::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +49,8 @@ impl Collector for Scrape {
         self.directory(&mut out)?;
         self.backfill(&mut out)?;
         self.storage(&mut out)?;
-        self.memory(&mut out)
+        self.memory(&mut out)?;
+        self.pressure(&mut out)
     }
 }
 
@@ -145,14 +148,6 @@ impl Scrape {
             parts.sequencer.failures.load(Ordering::Relaxed),
         )?;
         out.gauge("store_memory_bytes", "Memory of the derived store", parts.store.memory_bytes())
-    }
-
-    fn memory(&self, out: &mut Out<'_>) -> Result<(), Error> {
-        let memory = self.0.memory();
-        out.gauge("memory_limit_bytes", "Memory that the relay plans for", memory.limit_bytes)?;
-        out.gauge("memory_working_set_bytes", "Memory as the kubelet counts it", memory.working_set_bytes)?;
-        let used = memory.owners.iter().filter_map(|owner| Some((owner.owner.as_str(), owner.used_bytes?)));
-        out.gauges("memory_owner_bytes", "Memory by owner", "owner", used)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::collections::Directory;
 use crate::firehose::Firehose;
 use crate::host::Hosts;
 use crate::identity::Resolver;
-use crate::memory::{Ledger, Owner, Relief};
+use crate::memory::{Ledger, Owner, Relief, Step};
 use crate::store::Store;
 use crate::verify::Intake;
 
@@ -41,7 +41,10 @@ impl Holders {
 
     /// What rests under pressure, besides the caches that the ledger shrinks.
     pub(super) fn relief(&self) -> Relief {
-        let _ = (&self.hosts, &self.jobs);
-        Relief::default()
+        let _ = &self.hosts;
+        let mut relief = Relief::default();
+        let jobs = self.jobs.clone();
+        relief.at(Step::Backfill, move |on| if on { jobs.hold() } else { jobs.release() });
+        relief
     }
 }

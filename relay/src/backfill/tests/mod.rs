@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 //! Jobs with a scripted source, a clock that the test sets, and kills.
 
+mod hold;
 mod life;
 mod trouble;
 

@@ -13,13 +13,14 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
 const INDEX: &str = include_str!("page/index.html");
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("style.css", CSS, include_str!("page/style.css")),
     ("main.js", JS, include_str!("page/main.js")),
     ("dom.js", JS, include_str!("page/dom.js")),
     ("table.js", JS, include_str!("page/table.js")),
     ("hosts.js", JS, include_str!("page/hosts.js")),
     ("lists.js", JS, include_str!("page/lists.js")),
+    ("memory.js", JS, include_str!("page/memory.js")),
     ("backfill.js", JS, include_str!("page/backfill.js")),
 ];
 

@@ -1,9 +1,10 @@
 // The page: which view is shown, and when it is read anew.
 
 import { backfill, collections } from "./backfill.js";
-import { ago, byId, bytes, duration, element, fillFacts, get, number, tell } from "./dom.js";
+import { ago, byId, bytes, duration, fillFacts, get, number, tell } from "./dom.js";
 import * as hosts from "./hosts.js";
 import { accounts, audit, consumers, domains } from "./lists.js";
+import * as memory from "./memory.js";
 import { Table } from "./table.js";
 
 const REFRESH_MS = 3000;
@@ -13,16 +14,7 @@ const MANY_ROWS = 500;
 
 const state = {
   setUp() {
-    this.memory = new Table(byId("memory-table"), {
-      key: (row) => row.owner,
-      empty: "",
-      columns: [
-        { label: "Owner", value: (row) => row.owner },
-        { label: "Share", value: (row) => row.shareBytes, text: (row) => bytes(row.shareBytes), numeric: true },
-        { label: "In use", value: (row) => row.usedBytes, text: (row) => ("usedBytes" in row ? bytes(row.usedBytes) : ""), numeric: true },
-        { label: "", make: () => [element("progress")], update: showUse },
-      ],
-    });
+    memory.setUp();
     this.dropped = new Table(byId("dropped-table"), {
       key: (row) => row.reason,
       empty: "No event was dropped since the start.",
@@ -35,7 +27,7 @@ const state = {
   },
 
   async refresh() {
-    this.memory.show((await get("/admin/memory")).owners);
+    memory.show(await get("/admin/memory"));
   },
 
   show({ log, seq, events }) {
@@ -50,14 +42,6 @@ const state = {
     this.dropped.show(Object.entries(events.droppedByReason).map(([reason, count]) => ({ reason, count })));
   },
 };
-
-function showUse(cell, row) {
-  const bar = cell.firstElementChild;
-  bar.hidden = !("usedBytes" in row);
-  bar.max = row.shareBytes;
-  bar.value = row.usedBytes ?? 0;
-  bar.ariaLabel = `${row.owner} in use`;
-}
 
 const views = { hosts, accounts, collections, backfill, consumers, domains, state, audit };
 /** The name in `#/name`; not an element's id, to which the browser would scroll. */
