@@ -37,7 +37,7 @@ async fn a_stop_drains_and_the_next_start_goes_on() {
     let start = Instant::now();
     let (exit, close) = tokio::join!(world.relay.terminate(), consumer.next());
     assert!(exit.success(), "SIGTERM ends with exit code 0");
-    assert_eq!(close, Received::Closed(Some(1001)), "consumers are closed properly");
+    assert_eq!(close, Received::Closed(Some(1012)), "consumers are closed properly");
     assert!(start.elapsed() < Duration::from_secs(5), "a stop with consumers that have everything is quick");
 
     sent.extend((0..50).map(|_| host.emit(account.act())));
@@ -70,7 +70,7 @@ async fn what_is_on_its_way_at_a_stop_is_neither_lost_nor_repeated() {
     };
     let (exit, close) = tokio::join!(world.relay.terminate(), until_closed);
     assert!(exit.success());
-    assert_eq!(close, Received::Closed(Some(1001)), "after all that was published");
+    assert_eq!(close, Received::Closed(Some(1012)), "after all that was published");
     world.relay.start_again().await;
     let mut consumer = world.relay.consumer(delivered.last().map(|event| event.seq)).await;
     delivered.extend(consumer.events(2000 - delivered.len()).await);

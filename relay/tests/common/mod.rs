@@ -49,7 +49,7 @@ impl World {
     pub async fn stop(&mut self, consumer: &mut Consumer) {
         let (exit, close) = tokio::join!(self.relay.terminate(), consumer.next());
         assert!(exit.success(), "SIGTERM ends with exit code 0");
-        assert_eq!(close, Received::Closed(Some(1001)), "consumers are closed properly");
+        assert_eq!(close, Received::Closed(Some(1012)), "consumers are closed properly");
     }
 
     /// How many events were dropped, by reason.
