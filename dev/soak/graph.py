@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """graph.py CSV SVG [WARM_UP_MINUTES]: draws what `make soak` has recorded. Needs nothing but Python.
 
-Above: the working set with the marks, and below it the owners that sum up to a part of it. Below: events per second,
-hosts and consumers. The dashed line is the straight line nearest to the working set after the warm-up.
+Above: the working set with the marks, and what it consists of: the owners, and the parts that no owner has. Below: events
+per second, hosts and consumers. The dashed line is the straight line nearest to the working set after the warm-up.
 """
 import csv
 import html
@@ -13,8 +13,11 @@ TOP_PLOT, LOW_PLOT = (40, 380), (440, 560)
 HEIGHT = 600
 MIB = 1 << 20
 POINTS_MAX = 360  # of one line: more than a screen shows
-OWNERS_SHOWN = 8  # the largest by name, the others together
-COLOURS = ["#4e79a7", "#f28e2b", "#76b7b2", "#edc948", "#b07aa1", "#9c755f", "#59a14f", "#ff9da7", "#bab0ac"]
+# Parts of the working set that are no owner's; the others are counted with the owners program, stacks and slack.
+PARTS = ["part.page-cache", "part.tmpfs", "part.kernel", "part.sockets", "part.unexplained"]
+LAYERS_SHOWN = 11  # the largest by name, the others together
+COLOURS = ["#4e79a7", "#f28e2b", "#76b7b2", "#edc948", "#b07aa1", "#9c755f", "#59a14f", "#ff9da7", "#8cd17d", "#a0cbe8",
+           "#d4a6c8", "#bab0ac"]
 
 
 def read(path):
@@ -89,11 +92,12 @@ def memory(rows, all_rows, warm_up):
     marks = {name: rows[-1][name] / MIB for name in ("soft", "hard", "limit")}
     plot = Plot(TOP_PLOT, seconds[-1], marks["limit"] * 1.05, "MiB")
     plot.frame()
-    owners = sorted((key for key in rows[0] if key.startswith("owner.")), key=lambda key: -sum(row[key] for row in rows))
-    shown, rest = owners[:OWNERS_SHOWN], owners[OWNERS_SHOWN:]
-    layers = [(key[len("owner."):], [row[key] / MIB for row in rows]) for key in shown]
+    keys = [key for key in rows[0] if key.startswith("owner.") or key in PARTS]
+    keys.sort(key=lambda key: -sum(row[key] for row in rows))
+    shown, rest = keys[:LAYERS_SHOWN], keys[LAYERS_SHOWN:]
+    layers = [(key.split(".", 1)[1], [max(0, row[key]) / MIB for row in rows]) for key in shown]
     if rest:
-        layers.append(("others", [sum(row[key] for key in rest) / MIB for row in rows]))
+        layers.append(("others", [sum(max(0, row[key]) for key in rest) / MIB for row in rows]))
     below = [0.0] * len(rows)
     for number, (name, values) in enumerate(layers):
         above = [low + value for low, value in zip(below, values)]

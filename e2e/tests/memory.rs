@@ -28,6 +28,8 @@ const PLANNED: i32 = 75;
 const FILLED_PERCENT: u64 = 75;
 /// How fast it leaks: slowly enough that a relay of 256 MiB is above its hard mark for a while before it is at its limit.
 const LEAK_BYTES_PER_SECOND: u64 = MIB / 2;
+/// The same where the operator, which looks every now and then, is to be faster than the relay's restart.
+const SLOW_LEAK_BYTES_PER_SECOND: u64 = MIB / 4;
 /// How long that may take from there to the end of the process.
 const LEAKED: Duration = Duration::from_secs(300);
 
@@ -156,8 +158,8 @@ async fn fill(relay: &Deployed<'_>) -> Result<()> {
     relay.fault(&format!("hog?bytes={}", (limit / 100 * FILLED_PERCENT).saturating_sub(used))).await
 }
 
-async fn leak(relay: &Deployed<'_>) -> Result<()> {
-    relay.fault(&format!("leak?bytes_per_second={LEAK_BYTES_PER_SECOND}&up_to={}", 2048 * MIB)).await
+async fn leak(relay: &Deployed<'_>, bytes_per_second: u64) -> Result<()> {
+    relay.fault(&format!("leak?bytes_per_second={bytes_per_second}&up_to={}", 2048 * MIB)).await
 }
 
 /// Waits until the container has been started again, and makes sure that the relay has planned it.
@@ -189,7 +191,7 @@ async fn planned_restart(relay: &Deployed<'_>) -> Result<()> {
     for cause in ["oomKilled", "crashed", "evicted", "nodeLost"] {
         ensure!(relay.restarts(cause).await? == 0, "{cause} is counted too");
     }
-    relay.told("a planned restart", |told| told.reason.contains("PlannedRestart")).await?;
+    relay.told("a planned restart", |told| told.reason.contains("Planned")).await?;
     Ok(())
 }
 
@@ -209,7 +211,7 @@ async fn leaked(cluster: &Cluster, relay: &Deployed<'_>) -> Result<()> {
     let cursor = cursor_behind(&account, &place).await?;
 
     fill(relay).await?;
-    leak(relay).await?;
+    leak(relay, LEAK_BYTES_PER_SECOND).await?;
     // Posts before, while and after it restarts.
     let mut posts = Vec::new();
     let posting = async {
@@ -267,7 +269,7 @@ async fn grown(relay: &Deployed<'_>) -> Result<()> {
     ensure!(relay.limit().await? == "256Mi", "the limit at the start is {}", relay.limit().await?);
 
     fill(relay).await?;
-    leak(relay).await?;
+    leak(relay, SLOW_LEAK_BYTES_PER_SECOND).await?;
     until_within(LEAKED, "the limit of the container is 320Mi", || async {
         let (limit, container) = (relay.limit().await?, relay.container().await?);
         ensure!(container.restart_count == 0, "it has restarted first: {:?}", ended(container.last_state.as_ref()));
@@ -289,6 +291,7 @@ async fn grown(relay: &Deployed<'_>) -> Result<()> {
 
     // There is no more: now it restarts, and keeps what it was given.
     fill(relay).await?;
+    leak(relay, LEAK_BYTES_PER_SECOND).await?;
     planned_restart(relay).await?;
     ensure!(relay.pod_uid().await? == pod, "it is another pod after the restart");
     ensure!(relay.limit().await? == "320Mi", "the limit after the restart is {}", relay.limit().await?);

@@ -59,7 +59,6 @@ impl Sample {
             ("limit", "/memory/limitBytes"),
             ("soft", "/memory/softBytes"),
             ("hard", "/memory/hardBytes"),
-            ("slope_per_hour", "/memory/slopeBytesPerHour"),
             ("events_per_second", "/events/perSecond"),
             ("received", "/events/received"),
             ("passed", "/events/passed"),
@@ -74,9 +73,13 @@ impl Sample {
         for (column, path) in fields {
             values.insert(column.to_owned(), number(path).with_context(|| format!("no {path} in {status}"))?);
         }
-        for owner in status["memory"]["owners"].as_array().into_iter().flatten() {
-            if let (Some(name), Some(bytes)) = (owner["owner"].as_str(), owner["usedBytes"].as_f64()) {
-                values.insert(format!("owner.{name}"), bytes);
+        // There is no slope before there are some minutes to see it by.
+        values.insert("slope_per_hour".to_owned(), number("/memory/slopeBytesPerHour").unwrap_or(0.0));
+        for (kind, list, bytes) in [("owner", "owners", "usedBytes"), ("part", "parts", "bytes")] {
+            for held in status["memory"][list].as_array().into_iter().flatten() {
+                if let (Some(name), Some(bytes)) = (held[kind].as_str(), held[bytes].as_f64()) {
+                    values.insert(format!("{kind}.{name}"), bytes);
+                }
             }
         }
         values.extend(metrics(&relay.get_admin("/metrics").await.text));
