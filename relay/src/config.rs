@@ -88,7 +88,7 @@ pub struct Settings {
     #[arg(long, env = "RELAY_LOG_COMPRESSION", value_name = "MODE")]
     pub log_compression: Option<LogCompression>,
 
-    /// Memory that the relay plans for, like 2Gi [default: the cgroup's limit, else the machine's memory]
+    /// Memory that the relay plans for, like 2Gi [default: the cgroup's limit, else half of the machine's]
     #[arg(long, env = "RELAY_MEMORY_LIMIT", value_name = "BYTES")]
     pub memory_limit: Option<Bytes>,
 

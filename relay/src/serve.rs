@@ -115,8 +115,13 @@ async fn run(config: Config, told: impl Future<Output = Told>, last_words: &Last
     let drain_time = config.drain_time;
     let cgroup = Cgroup::of_this_process();
     let limit = Limit::find(config.memory.limit, cgroup.as_ref());
+    for remark in Limit::remarks(config.memory.limit, cgroup.as_ref()) {
+        tracing::warn!("{remark}");
+    }
     let plan = Plan::new(limit, config.memory.marks, &config.memory.needs)?;
-    tracing::info!(%plan, "memory");
+    for line in plan.to_string().lines() {
+        tracing::info!("{line}");
+    }
     let starting = Starting::new("opening the derived store and the event log");
     let servers = Servers {
         public: Server::start(listen(config.listen, "listen").await?, starting.public()),

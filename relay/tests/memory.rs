@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use relay::memory::{
-    Allocator, Held, Ledger, Limit, LimitSource, Machine, Marks, Needs, Owner, Plan, Pressure, Probe, Refusal, Relief,
-    Restarts, Step, Usage, Watch, WatchOptions,
+    Allocator, Held, Ledger, Limit, LimitSource, Machine, Marks, Needs, Owner, Plan, Probe, Refusal, Relief, Restarts,
+    Seen, Step, Usage, Watch, WatchOptions,
 };
 
 /// That of the relay.
@@ -25,18 +25,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 struct Fake(Arc<AtomicU64>);
 
 impl Probe for Fake {
-    fn limit(&self) -> Limit {
-        LIMIT
-    }
-
-    fn usage(&self, _held: &[Held]) -> Usage {
+    fn look(&self, _held: &[Held]) -> Seen {
         let mut usage = Usage::default();
         usage.working_set = self.0.load(Ordering::Relaxed);
-        usage
-    }
-
-    fn pressure(&self) -> Option<Pressure> {
-        None
+        Seen { limit: LIMIT, usage, pressure: None }
     }
 
     fn purge(&self) {}

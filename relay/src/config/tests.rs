@@ -75,6 +75,10 @@ fn every_setting_can_be_written_in_the_file() {
     assert_eq!(config.replay_window, Duration::from_secs(3 * 86400));
     assert_eq!(config.replay_max_bytes, Some(150 << 30));
     assert_eq!(config.memory.limit, Some(1 << 30));
+    assert_eq!(config.memory.marks, Marks { soft_percent: 70, hard_percent: 85 });
+    let needs =
+        Needs { hosts: Some(100), consumers: Some(5), identities: Some(64 << 20), block_cache: Some(128 << 20) };
+    assert_eq!(config.memory.needs, needs);
     assert_eq!(config.host_limits, HostLimits { accounts: None, events_per_second: Some(7) }, "0 is no limit");
     assert_eq!(config.new_hosts_per_day, None, "0 is no limit");
     assert_eq!(config.discovery_interval, Duration::from_secs(7200));
@@ -91,6 +95,15 @@ fn what_cannot_be_used_is_refused_with_the_key_that_is_wrong() {
         ("validation = \"strict\"", "unknown variant `strict`"),
         ("replay-window = \"soon\"", "\"soon\" is not a duration; write 72h, 90m or 3d"),
         ("memory-limit = \"2 apples\"", "is not a size"),
+        (
+            "memory-soft-percent = 95\nmemory-hard-percent = 90",
+            "memory-soft-percent and memory-hard-percent: the soft mark",
+        ),
+        ("memory-soft-percent = 40", "do not lie between 50 % and 97 %"),
+        ("memory-hard-percent = 99", "do not lie between 50 % and 97 %"),
+        ("memory-soft-percent = 300", "memory-soft-percent"),
+        ("max-hosts = -1", "max-hosts"),
+        ("drain-time = \"1s\"", "drain-time: 1 s is too short to stop in good order; allow at least 5s"),
         ("plc-url = \"plc.directory\"", "plc-url: \"plc.directory\" is not an http:// or https:// URL"),
         ("plc-export = \"mirror\"", "plc-export: \"mirror\" is not an http:// or https:// URL"),
         ("sibling-relays = [\"relay2\"]", "sibling-relays: \"relay2\" is not an http:// or https:// URL"),

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::restarts::Past;
 use super::watch::{RestartReason, WatchOptions, WatchView};
-use super::{Cause, Ladder, Ledger, Limit, Needs, Part, Plan, Probe, Relief, Sample, Step, Trend, Usage};
+use super::{
+    Cause, Ladder, Ledger, Limit, Needs, Part, Plan, Pressure, Probe, Relief, Sample, Seen, Step, Trend, Usage,
+};
 
 /// While memory stays short, the allocator is asked again and again: what has shrunk gives its memory back to it bit by bit.
 const PURGE_INTERVAL: Duration = Duration::from_secs(5);
@@ -35,7 +37,7 @@ impl Follower {
     /// Has its first look, and does nothing yet.
     pub(super) fn new(options: WatchOptions, probe: Box<dyn Probe>, now: Timestamp) -> Follower {
         let WatchOptions { plan, needs, ledger, relief, restarts, drain_time, .. } = options;
-        let usage = probe.usage(&ledger.held());
+        let usage = probe.look(&ledger.held()).usage;
         Follower {
             probe,
             needs,
@@ -58,20 +60,20 @@ impl Follower {
 
     /// Looks, and does what is to be done; says so if the relay has to restart.
     pub(super) fn look(&mut self, at: Instant, now: Timestamp) -> Option<RestartReason> {
-        self.follow_limit();
-        let usage = self.probe.usage(&self.ledger.held());
+        let Seen { limit, usage, pressure } = self.probe.look(&self.ledger.held());
+        self.follow_limit(limit);
         self.trend.push(at, usage.working_set);
         self.view.usage = usage;
         self.view.bytes_per_hour = self.trend.bytes_per_hour();
         self.view.seconds_to_limit = self.trend.seconds_to(self.view.plan.limit.bytes, usage.working_set);
 
-        let cause = self.ladder.look(&self.sample(at, &usage));
+        let cause = self.ladder.look(&self.sample(at, &usage, pressure));
         self.follow_ladder();
         self.purge(at);
         self.restart(cause?, at, now)
     }
 
-    fn sample(&self, at: Instant, usage: &Usage) -> Sample {
+    fn sample(&self, at: Instant, usage: &Usage, pressure: Option<Pressure>) -> Sample {
         let plan = &self.view.plan;
         Sample {
             at,
@@ -79,14 +81,14 @@ impl Follower {
             droppable: u64::try_from(usage.part(Part::PageCache)).unwrap_or(0),
             limit: plan.limit.bytes,
             marks: plan.marks,
-            pressure: self.probe.pressure(),
+            pressure,
             seconds_to_limit: self.view.seconds_to_limit,
         }
     }
 
     /// Plans anew when the limit has changed.
-    fn follow_limit(&mut self) {
-        let (plan, limit) = (self.view.plan, self.probe.limit());
+    fn follow_limit(&mut self, limit: Limit) {
+        let plan = self.view.plan;
         if limit == plan.limit {
             self.new_limit = None;
             return;
@@ -97,11 +99,18 @@ impl Follower {
             return;
         }
         self.new_limit = None;
-        self.view.plan = replan(&plan, limit, &self.needs);
+        let (replanned, misfit) = Plan::best(limit, plan.marks, &self.needs);
+        self.view.plan = replanned;
         self.view.replans += 1;
         self.trend.reset();
         let (from_mib, to_mib) = (plan.limit.bytes >> 20, limit.bytes >> 20);
-        tracing::info!(from_mib, to_mib, by = %limit.source, plan = %self.view.plan, "the memory limit has changed");
+        tracing::info!(from_mib, to_mib, by = %limit.source, "the memory limit has changed");
+        for line in replanned.to_string().lines() {
+            tracing::info!("{line}");
+        }
+        if let Some(misfit) = misfit {
+            tracing::warn!("a start would be refused now, the relay goes on as well as it can: {misfit}");
+        }
         self.give_shares();
     }
 
@@ -204,19 +213,6 @@ impl Follower {
         );
         RestartReason { reason, message, working_set, limit }
     }
-}
-
-/// The plan of another limit. What was asked for and does not fit any more is cut to what does: a relay that runs does
-/// not end for it.
-fn replan(plan: &Plan, limit: Limit, needs: &Needs) -> Plan {
-    Plan::new(limit, plan.marks, needs).or_else(|_| Plan::new(limit, plan.marks, &Needs::default())).unwrap_or_else(
-        |error| {
-            tracing::warn!(%error, "the memory limit is below what can be planned for");
-            let mut cut = plan.relieved();
-            cut.limit = limit;
-            cut
-        },
-    )
 }
 
 #[cfg(test)]

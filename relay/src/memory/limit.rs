@@ -4,6 +4,13 @@ use std::fmt;
 
 use super::{Cgroup, proc};
 
+/// Where nothing limits the relay, it plans for this part of the machine: the rest is for the page cache, which reads of
+/// the log live on, and for whatever else runs there.
+const MACHINE_DIVISOR: u64 = 2;
+
+/// What is planned for where even the machine's memory is not known.
+const UNKNOWN_BYTES: u64 = 1 << 30;
+
 /// What the relay may use, and who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
@@ -22,19 +29,78 @@ pub enum LimitSource {
     Cgroup1,
     /// The setting `memory-limit`.
     Setting,
-    /// The machine: nothing else limits the process.
+    /// The machine: nothing else limits the process, or allows less.
     Machine,
 }
 
 impl Limit {
-    /// The limit of this process: the smaller of the setting and the cgroup's; the machine's memory where there is
-    /// neither.
+    /// The limit of this process: the smallest of the setting, the cgroup's and the machine's memory; half of the
+    /// machine's memory where there is neither setting nor cgroup.
     pub fn find(setting: Option<u64>, cgroup: Option<&Cgroup>) -> Limit {
-        let set = setting.map(|bytes| Limit { bytes, source: LimitSource::Setting });
-        let of_cgroup = cgroup.and_then(|cgroup| Some(Limit { bytes: cgroup.limit()?, source: cgroup.source() }));
-        let machine = || Limit { bytes: proc::machine_bytes().unwrap_or(u64::MAX), source: LimitSource::Machine };
-        set.into_iter().chain(of_cgroup).min_by_key(|limit| limit.bytes).unwrap_or_else(machine)
+        Limit::of(setting, cgroup, proc::machine_bytes())
     }
+
+    /// What a person should know of how it was found: files that cannot be read, and limits that do not hold.
+    pub fn remarks(setting: Option<u64>, cgroup: Option<&Cgroup>) -> Vec<String> {
+        remarks(setting, cgroup, proc::machine_bytes())
+    }
+
+    fn of(setting: Option<u64>, cgroup: Option<&Cgroup>, machine: Option<u64>) -> Limit {
+        let given = given(setting, cgroup).min_by_key(|limit| limit.bytes);
+        let Some(limit) = given else {
+            let bytes = machine.map_or(UNKNOWN_BYTES, |bytes| bytes / MACHINE_DIVISOR);
+            return Limit { bytes, source: LimitSource::Machine };
+        };
+        match machine {
+            Some(bytes) if bytes < limit.bytes => Limit { bytes, source: LimitSource::Machine },
+            _ => limit,
+        }
+    }
+}
+
+/// The limits that somebody has set.
+fn given(setting: Option<u64>, cgroup: Option<&Cgroup>) -> impl Iterator<Item = Limit> + use<> {
+    let set = setting.map(|bytes| Limit { bytes, source: LimitSource::Setting });
+    let of_cgroup = cgroup.and_then(|cgroup| Some(Limit { bytes: cgroup.limit()?, source: cgroup.source() }));
+    set.into_iter().chain(of_cgroup)
+}
+
+fn remarks(setting: Option<u64>, cgroup: Option<&Cgroup>, machine: Option<u64>) -> Vec<String> {
+    let limit = Limit::of(setting, cgroup, machine);
+    let given: Vec<Limit> = given(setting, cgroup).collect();
+    let planned = match machine {
+        _ if !given.is_empty() => format!("the relay plans for {} MiB ({})", limit.bytes >> 20, limit.source),
+        Some(machine) => format!(
+            "the relay plans for {} MiB, half of the machine's {} MiB; memory-limit sets another",
+            limit.bytes >> 20,
+            machine >> 20
+        ),
+        None => format!(
+            "the relay plans for {} MiB, since /proc/meminfo does not say what the machine has; memory-limit sets another",
+            limit.bytes >> 20
+        ),
+    };
+    let mut remarks = Vec::new();
+    match cgroup.map(Cgroup::own_limit) {
+        Some(Err(error)) => remarks.push(format!("{error}: {planned}")),
+        Some(Ok(_)) if given.is_empty() => remarks.push(format!("the cgroup sets no memory limit: {planned}")),
+        None if given.is_empty() => remarks.push(format!("there is no cgroup with a memory controller: {planned}")),
+        _ => {}
+    }
+    for Limit { bytes, source } in given {
+        // That a container allows more than the setting is a choice.
+        let is_chosen = limit.source == LimitSource::Setting;
+        if bytes > limit.bytes && !is_chosen {
+            remarks.push(format!("{source} of {} MiB does not hold: {planned}", bytes >> 20));
+        }
+    }
+    if let Some(cgroup) = cgroup.filter(|cgroup| cgroup.stat().is_none()) {
+        let path = cgroup.stat_path();
+        remarks.push(format!(
+            "{path} is missing or does not say what is charged: the resident set is taken for the working set"
+        ));
+    }
+    remarks
 }
 
 impl LimitSource {
@@ -55,7 +121,10 @@ impl fmt::Display for LimitSource {
             LimitSource::Cgroup2 => "memory.max of the cgroup",
             LimitSource::Cgroup1 => "memory.limit_in_bytes of the cgroup",
             LimitSource::Setting => "memory-limit",
-            LimitSource::Machine => "the machine's memory",
+            LimitSource::Machine => "the machine",
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,14 +4,21 @@ use super::{Cgroup, Held, Limit, LimitSource, Pressure, Usage, purge};
 
 /// What the watch asks, about every second.
 pub trait Probe: Send + 'static {
-    /// The limit, which may change at any time.
-    fn limit(&self) -> Limit;
-    /// The working set and its parts, where `held` is what the owners count.
-    fn usage(&self, held: &[Held]) -> Usage;
-    /// How long tasks wait for memory, where the kernel says.
-    fn pressure(&self) -> Option<Pressure>;
+    /// How it is now, where `held` is what the owners count.
+    fn look(&self, held: &[Held]) -> Seen;
     /// Makes the allocator give back what it keeps for later.
     fn purge(&self);
+}
+
+/// What is seen at a look.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    /// The limit, which may change at any time.
+    pub limit: Limit,
+    /// The working set and its parts.
+    pub usage: Usage,
+    /// How long tasks wait for memory, where the kernel says.
+    pub pressure: Option<Pressure>,
 }
 
 /// The kernel and the allocator.
@@ -22,26 +29,14 @@ pub struct Machine {
     pub cgroup: Option<Cgroup>,
 }
 
-impl Machine {
-    /// The cgroup, if it is what limits the process. One that does not may hold others as well, as in a shell: what it
-    /// counts says nothing then of this process.
-    fn limiting_cgroup(&self) -> Option<&Cgroup> {
-        let limits = matches!(self.limit().source, LimitSource::Cgroup1 | LimitSource::Cgroup2);
-        self.cgroup.as_ref().filter(|_| limits)
-    }
-}
-
 impl Probe for Machine {
-    fn limit(&self) -> Limit {
-        Limit::find(self.limit_setting, self.cgroup.as_ref())
-    }
-
-    fn usage(&self, held: &[Held]) -> Usage {
-        Usage::read(self.limiting_cgroup(), held)
-    }
-
-    fn pressure(&self) -> Option<Pressure> {
-        self.limiting_cgroup()?.pressure()
+    fn look(&self, held: &[Held]) -> Seen {
+        let limit = Limit::find(self.limit_setting, self.cgroup.as_ref());
+        // A cgroup that is not what limits the process may hold others as well, as in a shell: what it counts says
+        // nothing then of this process.
+        let is_of_cgroup = matches!(limit.source, LimitSource::Cgroup1 | LimitSource::Cgroup2);
+        let cgroup = self.cgroup.as_ref().filter(|_| is_of_cgroup);
+        Seen { limit, usage: Usage::read(cgroup, held), pressure: cgroup.and_then(Cgroup::pressure) }
     }
 
     fn purge(&self) {

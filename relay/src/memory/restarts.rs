@@ -149,6 +149,8 @@ fn write(file: &Path, at_ms: &[i64]) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const COOLDOWN: Duration = Duration::from_secs(600);
@@ -176,6 +178,34 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn however_often_it_wants_to_it_restarts_no_more_often_than_it_may(
+            waits in prop::collection::vec(1..1500i64, 1..40),
+            per_hour_max in 1..5u32,
+        ) {
+            let world = World::new();
+            let (mut second, mut restarts) = (0, Vec::new());
+            let mut past = world.start(0, per_hour_max);
+            for wait in waits {
+                second += wait;
+                let last = restarts.iter().copied().filter(|then| second - then < 3600).collect::<Vec<i64>>();
+                let is_due = last.len() < per_hour_max as usize && last.iter().all(|then| second - then >= 600);
+                let begun = past.begin(at(second));
+                prop_assert_eq!(begun.is_ok(), is_due, "{:?} at {} after {:?}", begun, second, restarts);
+                if begun.is_ok() {
+                    restarts.push(second);
+                    past = world.start(second, per_hour_max);
+                }
+                if let Err(Refusal::Cooldown { until, .. } | Refusal::PerHour { until, .. }) = begun {
+                    prop_assert!(until > at(second), "until {until} at {}", at(second));
+                }
+            }
+        }
+    }
+
     fn cooldown(until: i64) -> Result<(), Refusal> {
         Err(Refusal::Cooldown { cooldown: COOLDOWN, until: at(until) })
     }
@@ -191,7 +221,7 @@ mod tests {
         assert_eq!(past.begin(at(700)), cooldown(1200));
         assert_eq!(past.begin(at(1200)), Err(Refusal::PerHour { count: 2, until: at(3600) }));
         assert_eq!(past.begin(at(3600)), Ok(()));
-        assert_eq!(world.start(3605, 2).begin(at(4200)), Ok(()), "the first is more than an hour ago, that of 600 too");
+        assert_eq!(world.start(3605, 2).begin(at(4200)), Ok(()), "both that were first are more than an hour ago");
     }
 
     #[test]

@@ -151,3 +151,29 @@ async fn send_half(socket: &mut Socket, sent: &Sent) -> Result<(), Error> {
     stream.write_all(&sent.frame[..sent.frame.len() / 2]).await?;
     Ok(stream.flush().await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Account, Consumer, Host, Received};
+
+    #[tokio::test]
+    async fn a_host_that_keeps_little_serves_the_newest_and_goes_on() {
+        let host = Host::start().await;
+        host.keep(3);
+        let mut account = Account::new(1, 0);
+        (0..5).for_each(|_| drop(host.emit(account.post())));
+        let address = host.name().parse().expect("an address");
+        let mut all = Consumer::connect(address, Some(0)).await.expect("a stream");
+        let mut late = Consumer::connect(address, Some(1)).await.expect("a stream");
+        assert_eq!(late.next().await, Received::Info("OutdatedCursor".to_owned()));
+        for consumer in [&mut all, &mut late] {
+            let seqs: Vec<u64> = consumer.events(3).await.iter().map(|event| event.seq).collect();
+            assert_eq!(seqs, [3, 4, 5]);
+        }
+        // One by one, since who is too slow misses what is gone.
+        for seq in 6..=10 {
+            host.emit(account.post());
+            assert_eq!(all.event().await.seq, seq);
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::memory::{Held, LimitSource, Marks, Owner, Pressure, Refusal, Restarts};
+use crate::memory::{Held, LimitSource, Marks, Owner, Refusal, Restarts};
 
 const MIB: u64 = 1 << 20;
 const LIMIT: u64 = 1000 * MIB;
@@ -20,16 +20,10 @@ struct Made {
 struct Fake(Arc<Made>);
 
 impl Probe for Fake {
-    fn limit(&self) -> Limit {
-        Limit { bytes: self.0.limit.load(Ordering::Relaxed), source: LimitSource::Cgroup2 }
-    }
-
-    fn usage(&self, _held: &[Held]) -> Usage {
-        Usage { working_set: self.0.working_set.load(Ordering::Relaxed), ..Usage::default() }
-    }
-
-    fn pressure(&self) -> Option<Pressure> {
-        None
+    fn look(&self, _held: &[Held]) -> Seen {
+        let limit = Limit { bytes: self.0.limit.load(Ordering::Relaxed), source: LimitSource::Cgroup2 };
+        let usage = Usage { working_set: self.0.working_set.load(Ordering::Relaxed), ..Usage::default() };
+        Seen { limit, usage, pressure: None }
     }
 
     fn purge(&self) {
