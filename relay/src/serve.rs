@@ -36,9 +36,6 @@ use crate::verify;
 use crate::vital;
 use drain::{Drain, Servers};
 
-/// One account that a verifying shard remembers, with its key and what the map needs around it.
-const RECENT_ACCOUNT_BYTES: u64 = 256;
-
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -224,7 +221,7 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
         limits: verify::Limits {
             ingest_bytes: plan.share(Owner::Ingest) as usize,
             parked_bytes: plan.share(Owner::Parked) as usize,
-            recent_accounts: (plan.share(Owner::Accounts) / RECENT_ACCOUNT_BYTES) as usize,
+            accounts_bytes: plan.share(Owner::Accounts) as usize,
         },
     };
     let (intake, outlet) = verify::start(verify_parts, Arc::default())?;
@@ -280,10 +277,11 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
     starting.go_on("bringing accounts in line with what is decided of them");
     takedowns.restore().await?;
 
+    let web = Web::new(config.allow_insecure_hosts)?;
     let jobs = Jobs::start(backfill::Parts {
         decisions: decisions.clone(),
         context: backfill::Context {
-            web: Web::new(config.allow_insecure_hosts)?,
+            web: web.clone(),
             directory: directory.clone(),
             accounts: accounts.clone(),
             hosts: Arc::clone(&hosts),
@@ -302,13 +300,17 @@ async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
         hosts: Arc::clone(&hosts),
         firehose: Arc::clone(&firehose),
         jobs: jobs.clone(),
+        web,
+        log: reader.clone(),
     };
+    let ledger = holders.ledger();
+    ledger.apply(&plan);
     let watch = Watch::new(WatchOptions {
         plan,
         needs: config.memory.needs,
         limit_setting: config.memory.limit,
         cgroup,
-        ledger: Arc::new(holders.ledger()),
+        ledger: Arc::new(ledger),
         relief: holders.relief(),
         restarts: Restarts {
             file: config.data_dir.join("restarts.json"),

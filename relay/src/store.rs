@@ -11,7 +11,8 @@ use std::time::Duration;
 use rocksdb::compaction_filter::Decision as CompactionDecision;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRawIterator, FlushOptions, IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
+    DBRawIterator, FlushOptions, IteratorMode, Options, ReadOptions, SliceTransform, WriteBatch, WriteBufferManager,
+    WriteOptions,
 };
 
 use crate::identity;
@@ -115,10 +116,40 @@ pub struct Sizes {
     pub memtables: usize,
 }
 
+impl Sizes {
+    /// The cache is never smaller: below it every read of a row reads an index and a filter from the disk.
+    const BLOCK_CACHE_MIN: usize = 1 << 20;
+    /// Memtables are never fewer: below it every group of events is flushed to files of its own.
+    const MEMTABLES_MIN: usize = 3 << 20;
+
+    fn bounded(self) -> Sizes {
+        let Sizes { block_cache, memtables } = self;
+        Sizes { block_cache: block_cache.max(Sizes::BLOCK_CACHE_MIN), memtables: memtables.max(Sizes::MEMTABLES_MIN) }
+    }
+
+    /// At which size of all memtables they are flushed. While that is done, writes go into new ones, and wait only when
+    /// these have reached half of it: so that all of them are within the share, it is two thirds.
+    fn flush_at(self) -> usize {
+        self.memtables / 3 * 2
+    }
+}
+
+/// What a memtable takes at a time. Every column has one; at a MiB each, as the library has it, they would fill a small
+/// share before there is anything in them.
+const MEMTABLE_STEP_BYTES: usize = 64 << 10;
+/// Size of a file: the filter of one is made in memory, at 8 bytes a row.
+const FILE_BYTES: u64 = 32 << 20;
+/// What a compaction reads at a time of each of its files.
+const COMPACTION_READ_BYTES: usize = 512 << 10;
+
 /// A handle on the store; clones share it.
 #[derive(Clone)]
 pub struct Store {
     db: Arc<DB>,
+    cache: Cache,
+    /// Counts all memtables, and says when they are flushed. They are not counted in the cache, as they could be: what
+    /// is written would then take the room of what is read, and neither would have a share of its own.
+    memtables: WriteBufferManager,
 }
 
 impl Store {
@@ -128,7 +159,11 @@ impl Store {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
-        options.set_db_write_buffer_size(sizes.memtables);
+        let sizes = sizes.bounded();
+        // Without a stall at the bound: memtables that a reader holds on to would stop the writers for as long.
+        let memtables = WriteBufferManager::new_write_buffer_manager(sizes.flush_at(), false);
+        options.set_write_buffer_manager(&memtables);
+        options.set_compaction_readahead_size(COMPACTION_READ_BYTES);
         options.set_max_background_jobs(2);
         options.set_max_open_files(256);
         options.set_keep_log_file_num(2);
@@ -143,7 +178,7 @@ impl Store {
         });
         let db = DB::open_cf_descriptors(&options, path, columns)
             .map_err(|source| OpenError { path: path.display().to_string(), source })?;
-        Ok(Store { db: Arc::new(db) })
+        Ok(Store { db: Arc::new(db), cache, memtables })
     }
 
     /// The database itself, for the owner of [`Column::Identity`].
@@ -238,10 +273,41 @@ impl Store {
 
     /// Bytes that the store holds in memory: block cache, memtables, table readers.
     pub fn memory_bytes(&self) -> u64 {
-        let value = |name| self.db.property_int_value(name).ok().flatten().unwrap_or(0);
-        value("rocksdb.block-cache-usage")
-            + value("rocksdb.cur-size-all-mem-tables")
-            + value("rocksdb.estimate-table-readers-mem")
+        (self.block_cache_bytes() + self.memtable_bytes() + self.table_reader_bytes()) as u64
+    }
+
+    /// Bytes of the block cache, those included that readers hold on to.
+    pub fn block_cache_bytes(&self) -> usize {
+        self.cache.get_usage()
+    }
+
+    /// Bytes of the memtables of all columns: those written to, those being flushed, and those that readers hold on to.
+    pub fn memtable_bytes(&self) -> usize {
+        self.memtables.get_usage()
+    }
+
+    /// Bytes that open files take outside of the block cache.
+    pub fn table_reader_bytes(&self) -> usize {
+        self.sum_over_columns("rocksdb.estimate-table-readers-mem") as usize
+    }
+
+    /// Gives the block cache another share. What is too much goes before this returns, but for what readers hold on to.
+    pub fn set_block_cache_bytes(&self, bytes: usize) {
+        let sizes = Sizes { block_cache: bytes, memtables: 0 }.bounded();
+        // The library wants it mutable; clones are the same cache.
+        self.cache.clone().set_capacity(sizes.block_cache);
+    }
+
+    /// Gives the memtables another share: what is too much is flushed with the next write.
+    pub fn set_memtable_bytes(&self, bytes: usize) {
+        let sizes = Sizes { block_cache: 0, memtables: bytes }.bounded();
+        self.memtables.set_buffer_size(sizes.flush_at());
+    }
+
+    /// The library counts most things for each column by itself.
+    fn sum_over_columns(&self, property: &str) -> u64 {
+        let of_column = |column| self.db.property_int_value_cf(self.family(column), property).ok().flatten();
+        Column::ALL.into_iter().filter_map(of_column).sum()
     }
 
     /// Merges all that a column holds into its last level, and waits for it.
@@ -308,6 +374,8 @@ fn column_options(column: Column, cache: &Cache) -> Options {
     table.set_bloom_filter(10.0, false);
     table.set_block_size(16 << 10);
     let mut options = Options::default();
+    options.set_arena_block_size(MEMTABLE_STEP_BYTES);
+    options.set_target_file_size_base(FILE_BYTES);
     if let Some(bytes) = column.prefix_bytes() {
         options.set_prefix_extractor(SliceTransform::create_fixed_prefix(bytes));
         // Indexes and filters of hundreds of millions of rows, of which the cache holds the parts that are used.
@@ -321,4 +389,98 @@ fn column_options(column: Column, cache: &Cache) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(sizes: Sizes) -> (Store, tempfile::TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        (Store::open(folder.path(), sizes).expect("a store"), folder)
+    }
+
+    /// Writes rows of 200 bytes with keys from `start` on.
+    fn write(store: &Store, column: Column, start: u64, count: u64) {
+        for first in (start..start + count).step_by(100) {
+            let mut batch = WriteBatch::default();
+            for number in first..first + 100 {
+                let noise: [u8; 192] = std::array::from_fn(|at| (number.wrapping_mul(0x9E37_79B9) >> (at % 24)) as u8);
+                store.put(&mut batch, column, &number.to_be_bytes(), &noise);
+            }
+            store.write(&batch).expect("written");
+        }
+    }
+
+    #[test]
+    fn memtables_of_every_column_are_counted_and_stay_within_their_share() {
+        let sizes = Sizes { block_cache: 4 << 20, memtables: 6 << 20 };
+        let (store, _folder) = open(sizes);
+        let mut most = 0;
+        for round in 0..100 {
+            write(&store, [Column::Account, Column::Repo, Column::Identity][round % 3], round as u64 * 10_000, 2000);
+            let counted = store.memtable_bytes();
+            assert!(
+                counted as u64 >= store.sum_over_columns("rocksdb.cur-size-active-mem-table"),
+                "no column is left out"
+            );
+            most = most.max(counted);
+        }
+        assert!(most <= sizes.memtables, "{most} bytes at most");
+        assert!(most >= sizes.memtables / 3, "{most} bytes at most: the share is used");
+    }
+
+    #[test]
+    fn memtables_take_another_share_while_they_are_written_to() {
+        let (store, _folder) = open(Sizes { block_cache: 4 << 20, memtables: 60 << 20 });
+        write(&store, Column::Account, 0, 100_000);
+        assert!(store.memtable_bytes() > 20 << 20, "{} bytes", store.memtable_bytes());
+        store.set_memtable_bytes(6 << 20);
+        write(&store, Column::Account, 100_000, 100);
+        store.flush().expect("flushed");
+        let mut most = 0;
+        for round in 0..50 {
+            write(&store, Column::Account, 200_000 + round * 10_000, 2000);
+            most = most.max(store.memtable_bytes());
+        }
+        assert!(most <= 6 << 20, "{most} bytes at most");
+        for number in (0..100_000u64).step_by(997) {
+            assert!(store.get(Column::Account, &number.to_be_bytes()).expect("read").is_some(), "{number} is there");
+        }
+    }
+
+    #[test]
+    fn the_block_cache_shrinks_at_once_and_grows() {
+        let (store, _folder) = open(Sizes { block_cache: 32 << 20, memtables: 8 << 20 });
+        write(&store, Column::Account, 0, 100_000);
+        store.flush().expect("flushed");
+        let read_all = || {
+            let rows = store.iterate(Column::Account, IteratorMode::Start);
+            assert_eq!(rows.filter(Result::is_ok).count(), 100_000);
+        };
+        read_all();
+        let full = store.block_cache_bytes();
+        assert!(full > 10 << 20, "{full} bytes are read");
+        store.set_block_cache_bytes(2 << 20);
+        assert!(store.block_cache_bytes() <= 2 << 20, "{} bytes", store.block_cache_bytes());
+        read_all();
+        assert!(store.block_cache_bytes() <= 2 << 20, "{} bytes", store.block_cache_bytes());
+        store.set_block_cache_bytes(32 << 20);
+        read_all();
+        assert!(store.block_cache_bytes() > 10 << 20, "{} bytes", store.block_cache_bytes());
+    }
+
+    #[test]
+    fn open_files_of_every_column_are_counted() {
+        let (store, _folder) = open(Sizes { block_cache: 4 << 20, memtables: 8 << 20 });
+        let empty = store.table_reader_bytes();
+        for column in [Column::Account, Column::Repo] {
+            write(&store, column, 0, 1000);
+        }
+        store.flush().expect("flushed");
+        for column in [Column::Account, Column::Repo] {
+            assert!(store.get(column, &7u64.to_be_bytes()).expect("read").is_some());
+        }
+        assert!(store.table_reader_bytes() > empty);
+    }
 }

@@ -139,6 +139,14 @@ impl Entry {
     }
 }
 
+impl Jobs {
+    /// Bytes of what is known of jobs and their parts.
+    pub fn memory_bytes(&self) -> usize {
+        let entries: Vec<_> = self.shared.entries().values().cloned().collect();
+        entries.iter().map(|entry| entry.view(|view| view.bytes())).sum()
+    }
+}
+
 impl Shared {
     /// Changes what is known of a job.
     pub(super) fn changed<T>(&self, entry: &Entry, change: impl FnOnce(&mut View) -> T) -> T {

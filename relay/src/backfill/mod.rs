@@ -10,6 +10,7 @@
 //!
 //! A kill may come at any point: a note ahead of its row is copied at the next start, so nothing is lost or counted twice.
 
+mod answers;
 mod backoff;
 mod check;
 mod clock;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::clock::written;
 use super::spec::{Job, Kind, Progress, State};
 use crate::decisions::{JobRow, PartRow, PartState};
+use crate::memory::allocated_bytes;
 
 /// The rate is that of this time …
 const RATE_MS: i64 = 180_000;
@@ -57,6 +58,12 @@ impl View {
             moved_at_ms: None,
             rate: Rate::default(),
         }
+    }
+
+    /// Bytes of its parts, which are nearly all that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let rows = allocated_bytes(self.parts.capacity() * size_of::<PartRow>());
+        rows + self.parts.iter().map(bytes_outside).sum::<usize>()
     }
 
     /// Its runner begins with so many lanes, or ends with none.
@@ -226,9 +233,34 @@ impl Rate {
     }
 }
 
+/// What a part takes beside its row.
+fn bytes_outside(part: &PartRow) -> usize {
+    let texts = [Some(&part.key), Some(&part.provider), part.cursor.as_ref(), part.error.as_ref()];
+    let texts = texts.into_iter().flatten().map(|text| allocated_bytes(text.capacity()));
+    // A map of a few classes is one node with room for eleven.
+    let node = if part.classes.is_empty() { 0 } else { allocated_bytes(11 * size_of::<(String, u64)>() + 16) };
+    let classes = part.classes.keys().map(|class| allocated_bytes(class.capacity()));
+    texts.chain(classes).sum::<usize>() + node
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backfill::moves;
+    use crate::memory::measured;
+
+    #[test]
+    fn parts_are_counted_as_they_are_taken() {
+        let part = |number: usize| {
+            let mut part = moves::planned(format!("host{number}.example.com"), "provider".to_owned(), None);
+            part.cursor = number.is_multiple_of(2).then(|| "c".repeat(number % 100));
+            part.classes.extend((0..number % 3).map(|class| (format!("class {class}"), 7)));
+            part
+        };
+        let (parts, measured) = measured::of(|| (0..10_000).map(part).collect::<Vec<_>>());
+        let rows = allocated_bytes(parts.capacity() * size_of::<PartRow>());
+        measured::assert_near(rows + parts.iter().map(bytes_outside).sum::<usize>(), measured, 2);
+    }
 
     #[test]
     fn the_rate_is_that_of_the_last_minutes() {

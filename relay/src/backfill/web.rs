@@ -6,16 +6,17 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::answers::{Answer, Answers};
 use super::pace::{Pace, Turn};
 use super::provider::provider;
 use super::told::Told;
 use super::work::Trouble;
+use crate::memory::Piece;
 use crate::net::{self, ClientError, ReadError, describe, read_bounded};
 
 /// Requests to one provider per second, where a job says nothing else. A PDS of Bluesky allows 10.
@@ -24,6 +25,8 @@ const REQUESTS_PER_SECOND: f64 = 8.0;
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A request that takes longer has failed, however much of the answer is there.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// Memory for answers, unless it is told otherwise.
+const ANSWERS_BYTES: usize = 32 << 20;
 /// Longest body of an error that is read.
 const ERROR_BYTES_MAX: usize = 16 << 10;
 /// Characters of an error's name and of its message that are kept.
@@ -37,6 +40,7 @@ pub struct Web {
     /// For servers that the operator has named.
     trusting: Client,
     pace: Arc<Pace>,
+    answers: Arc<Answers>,
     interval: Duration,
     allow_insecure: bool,
     request_time_max: Duration,
@@ -92,11 +96,22 @@ impl Web {
             client,
             trusting: net::client_of_one_server(true)?,
             pace: Arc::default(),
+            answers: Arc::new(Answers::new(ANSWERS_BYTES)),
             interval: Duration::ZERO,
             allow_insecure,
             request_time_max: REQUEST_TIME_MAX,
         };
         Ok(web.at_rate(None))
+    }
+
+    /// Bytes of answers that are being read.
+    pub fn memory_bytes(&self) -> usize {
+        self.answers.bytes()
+    }
+
+    /// Gives the answers that are read at once another share.
+    pub fn set_memory_bytes(&self, bytes: usize) {
+        self.answers.set_bytes(bytes);
     }
 
     /// The same at another rate, in requests per second to each provider; `None` is the default of 8. What a provider
@@ -125,8 +140,8 @@ impl Web {
     /// The JSON at `url`, of at most `bytes_max`, when it is the turn of `provider`.
     pub async fn get<T: DeserializeOwned>(&self, provider: &str, url: Url, bytes_max: usize) -> Result<T, Refusal> {
         let host = authority(&url);
-        let body = self.fetch(provider, url, bytes_max).await?;
-        serde_json::from_slice(&body).map_err(|error| {
+        let Answer { body, .. } = &self.fetch(provider, url, bytes_max).await?;
+        serde_json::from_slice(body).map_err(|error| {
             let is_html = body.trim_ascii_start().starts_with(b"<");
             let reason = if is_html { "answers with HTML in place of JSON".to_owned() } else { error.to_string() };
             Refusal::Malformed { host, reason }
@@ -136,12 +151,12 @@ impl Web {
     /// The text at `url`, of at most `bytes_max`, when it is the turn of `provider`.
     pub async fn text(&self, provider: &str, url: Url, bytes_max: usize) -> Result<String, Refusal> {
         let host = authority(&url);
-        let body = self.fetch(provider, url, bytes_max).await?;
-        String::from_utf8(body.into()).map_err(|error| Refusal::Malformed { host, reason: error.to_string() })
+        let answer = self.fetch(provider, url, bytes_max).await?;
+        String::from_utf8(answer.body.into()).map_err(|error| Refusal::Malformed { host, reason: error.to_string() })
     }
 
     /// What is at `url`, of at most `bytes_max`, when it is the turn of `provider`.
-    pub async fn fetch(&self, provider: &str, url: Url, bytes_max: usize) -> Result<Bytes, Refusal> {
+    async fn fetch(&self, provider: &str, url: Url, bytes_max: usize) -> Result<Answer, Refusal> {
         let host = authority(&url);
         if !self.allow_insecure && !net::is_public_url(&url) {
             let reason = "only https and public addresses are asked, unless allow-insecure-hosts is set".to_owned();
@@ -149,14 +164,22 @@ impl Web {
         }
         let turn = self.pace.turn(provider, self.interval).await;
         let turn = turn.map_err(|pause| Refusal::Later { reason: paused(&host, pause), after: Some(pause) })?;
-        let answer = timeout(self.request_time_max, self.ask(&host, url, bytes_max, turn)).await;
+        let room = self.answers.room().await;
+        let answer = timeout(self.request_time_max, self.ask(&host, url, bytes_max, turn, room)).await;
         answer.unwrap_or_else(|_| {
             let seconds = self.request_time_max.as_secs();
             Err(Refusal::Later { reason: format!("{host} has not answered within {seconds} s"), after: None })
         })
     }
 
-    async fn ask(&self, host: &str, url: Url, bytes_max: usize, mut turn: Turn) -> Result<Bytes, Refusal> {
+    async fn ask(
+        &self,
+        host: &str,
+        url: Url,
+        bytes_max: usize,
+        mut turn: Turn,
+        room: Piece,
+    ) -> Result<Answer, Refusal> {
         let away = |error: &dyn std::error::Error| Refusal::Later {
             reason: format!("cannot ask {host}: {}", describe(error)),
             after: None,
@@ -166,7 +189,7 @@ impl Web {
         let pause = turn.learn(Told::read(response.status(), response.headers(), now));
         let status = response.status();
         if status.is_success() {
-            return read_bounded(response, bytes_max).await.map_err(|error| match error {
+            return self.answers.read(room, response, bytes_max).await.map_err(|error| match error {
                 ReadError::Broken(error) => away(&error),
                 ReadError::TooLong(_) => Refusal::Malformed { host: host.to_owned(), reason: error.to_string() },
             });

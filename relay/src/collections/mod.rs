@@ -31,7 +31,7 @@ pub use mark::Hidden;
 pub use names::COLLECTIONS_MAX;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::changes::Changes;
@@ -71,6 +71,8 @@ struct Shared {
     names: RwLock<Names>,
     /// Held by whoever writes, from reading what is there to having written.
     writing: Mutex<Writing>,
+    /// How large [`Writing::seen`] is to be; whoever writes next sees to it.
+    seen_bytes: AtomicUsize,
     refused: AtomicU64,
     incarnation: u64,
 }
@@ -101,11 +103,13 @@ impl Directory {
         let seq = number(&store, APPLIED)?;
         let names = Names::load(&store, memory_bytes / 2)?;
         let seen = Seen::new(memory_bytes / 2);
+        let seen_bytes = seen.bytes().into();
         let shared = Shared {
             store,
             accounts,
             names: RwLock::new(names),
             writing: Mutex::new(Writing { seen, seq, stored_seq: seq }),
+            seen_bytes,
             refused: AtomicU64::new(0),
             incarnation,
         };
@@ -242,12 +246,22 @@ impl Directory {
 
     /// Bytes that the directory holds in memory, beside the store's.
     pub fn memory_bytes(&self) -> usize {
-        let seen = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner).seen.bytes();
-        seen + self.shared.names().bytes()
+        self.shared.seen_bytes.load(Ordering::Relaxed) + self.shared.names().bytes()
+    }
+
+    /// Gives it another share: a half for names, which stay, and a half for the pairs that events have named lately. Does
+    /// not wait for whoever writes, who may wait for a disk: they take their half themselves then.
+    pub fn set_memory_bytes(&self, bytes: usize) {
+        self.shared.names_mut().set_bytes_max(bytes / 2);
+        self.shared.seen_bytes.store(bytes / 2, Ordering::Relaxed);
+        if let Ok(mut writing) = self.shared.writing.try_lock() {
+            writing.seen.set_bytes(bytes / 2);
+        }
     }
 
     fn changes(&self) -> Changes<'_> {
-        let writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        writing.seen.set_bytes(self.shared.seen_bytes.load(Ordering::Relaxed));
         Changes::new(&self.shared, writing)
     }
 }

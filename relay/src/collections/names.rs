@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Error;
 use super::key::CollectionId;
+use crate::memory::{allocated_bytes, arc_bytes, table_bytes};
 use crate::protocol::nsid::Nsid;
 use crate::store::{Column, Store};
 
 /// Names of collections that the directory takes. The network has some thousands; anybody can make more.
 pub const COLLECTIONS_MAX: usize = 100_000;
-/// What a name costs beside its text: its place in the map and in the list, and the head of its text.
-const NAME_BYTES: usize = 112;
 
 /// Names, ids and counts, as the rows in [`Column::Name`] hold them.
 pub(super) struct Names {
     by_name: HashMap<Nsid, CollectionId>,
     /// By id, from 1.
     by_id: Vec<Named>,
-    /// What they cost.
-    bytes: usize,
+    /// Bytes of their texts.
+    text_bytes: usize,
+    /// More of them are taken until they cost this.
     bytes_max: usize,
 }
 
@@ -40,7 +40,7 @@ impl Names {
             rows.push((id, name, accounts));
         }
         rows.sort_unstable_by_key(|(id, _, _)| *id);
-        let mut names = Names { by_name: HashMap::new(), by_id: Vec::new(), bytes: 0, bytes_max };
+        let mut names = Names { by_name: HashMap::new(), by_id: Vec::new(), text_bytes: 0, bytes_max };
         for (id, name, accounts) in rows {
             if id != names.next(0) {
                 return Err(Error::Damaged);
@@ -79,13 +79,13 @@ impl Names {
     /// Whether there is room for a name beside others that are on their way.
     pub fn has_room<'a>(&self, name: &Nsid, others: impl ExactSizeIterator<Item = &'a Nsid>) -> bool {
         let count = self.by_id.len() + others.len() + 1;
-        let bytes = self.bytes + cost(name) + others.map(cost).sum::<usize>();
-        count <= COLLECTIONS_MAX && bytes <= self.bytes_max
+        let text_bytes = self.text_bytes + text_bytes(name) + others.map(text_bytes).sum::<usize>();
+        count <= COLLECTIONS_MAX && self.bytes_of(count, text_bytes) <= self.bytes_max
     }
 
     /// Takes a name, which gets the next id.
     pub fn push(&mut self, name: Nsid, accounts: u64) {
-        self.bytes += cost(&name);
+        self.text_bytes += text_bytes(&name);
         self.by_name.insert(name.clone(), self.next(0));
         self.by_id.push(Named { name, accounts: accounts.into() });
     }
@@ -98,9 +98,27 @@ impl Names {
 
     /// What they cost in memory.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes_of(self.by_id.len(), self.text_bytes)
+    }
+
+    /// Takes more names, or fewer, from now on. Those that are known stay: rows are told apart by them.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// What so many names cost: their places in the map and in the list, which both double when they are full, and their
+    /// texts.
+    fn bytes_of(&self, count: usize, text_bytes: usize) -> usize {
+        let (mapped, listed) = (self.by_name.capacity(), self.by_id.capacity());
+        let listed = if count > listed { count.max(2 * listed).max(LIST_MIN) } else { listed };
+        table_bytes::<(Nsid, CollectionId)>(mapped.max(count))
+            + allocated_bytes(listed * size_of::<Named>())
+            + text_bytes
     }
 }
+
+/// The list has room for so many names at least, once it has one.
+const LIST_MIN: usize = 4;
 
 /// No name begins below; keys of DIDs, which are in the same column, do.
 const FIRST_OF_A_NAME: u8 = b'0';
@@ -119,6 +137,41 @@ fn place(id: CollectionId) -> Option<usize> {
     (id.0 as usize).checked_sub(1)
 }
 
-fn cost(name: &Nsid) -> usize {
-    NAME_BYTES + name.as_str().len()
+fn text_bytes(name: &Nsid) -> usize {
+    arc_bytes(name.as_str().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::measured;
+
+    #[test]
+    fn names_are_counted_as_they_are_taken() {
+        let nsid = |number: u32| Nsid::parse(&format!("com.example{number}.record")).expect("a name");
+        for count in [1, 10, 1000, 1800, 50_000] {
+            let (names, measured) = measured::of(|| {
+                let mut names = Names { by_name: HashMap::new(), by_id: Vec::new(), text_bytes: 0, bytes_max: 8 << 20 };
+                for number in 0..count {
+                    let name = nsid(number);
+                    assert!(names.has_room(&name, [].iter()));
+                    names.push(name, 7);
+                }
+                names
+            });
+            measured::assert_near(names.bytes(), measured, 1);
+        }
+    }
+
+    #[test]
+    fn a_smaller_bound_takes_no_more_names_and_forgets_none() {
+        let nsid = |number: u32| Nsid::parse(&format!("com.example{number}.record")).expect("a name");
+        let mut names = Names { by_name: HashMap::new(), by_id: Vec::new(), text_bytes: 0, bytes_max: 64 << 10 };
+        (0..100).for_each(|number| names.push(nsid(number), 7));
+        names.set_bytes_max(1 << 10);
+        assert!(!names.has_room(&nsid(100), [].iter()));
+        assert!((0..100).all(|number| names.id(&nsid(number)).is_some()));
+        names.set_bytes_max(64 << 10);
+        assert!(names.has_room(&nsid(100), [].iter()));
+    }
 }

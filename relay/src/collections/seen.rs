@@ -21,7 +21,14 @@ const EMPTY: u32 = 0;
 impl Seen {
     /// An empty table of at most this size, in bytes.
     pub fn new(bytes: usize) -> Seen {
-        Seen { places: vec![EMPTY; (bytes / PLACE_BYTES).max(1)].into(), hasher: RandomState::new() }
+        Seen { places: vec![EMPTY; places_in(bytes)].into(), hasher: RandomState::new() }
+    }
+
+    /// Makes it another size, in bytes. A pair's place is then another: all are forgotten.
+    pub fn set_bytes(&mut self, bytes: usize) {
+        if self.places.len() != places_in(bytes) {
+            *self = Seen::new(bytes);
+        }
     }
 
     pub fn has(&self, did: DidKey, id: CollectionId) -> bool {
@@ -58,6 +65,10 @@ impl Seen {
     }
 }
 
+fn places_in(bytes: usize) -> usize {
+    (bytes / PLACE_BYTES).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +100,20 @@ mod tests {
         assert!(!seen.has(did, one));
         seen.remove(did, one);
         assert!(seen.has(did, two));
+    }
+
+    #[test]
+    fn another_size_is_taken_at_once_and_the_same_one_forgets_nothing() {
+        let mut seen = Seen::new(1 << 16);
+        let (did, id) = pair(7);
+        seen.insert(did, id);
+        seen.set_bytes(1 << 16);
+        assert!(seen.has(did, id));
+        seen.set_bytes(1 << 10);
+        assert_eq!((seen.bytes(), seen.has(did, id)), (1 << 10, false));
+        seen.insert(did, id);
+        seen.set_bytes(1 << 18);
+        assert_eq!((seen.bytes(), seen.has(did, id)), (1 << 18, false));
     }
 
     #[test]

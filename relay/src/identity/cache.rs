@@ -5,8 +5,9 @@ use std::sync::Arc;
 use rocksdb::{ColumnFamily, DB};
 
 use super::coverage::{Coverage, Position};
-use super::memory::{Entry, Memory};
+use super::memory::Entry;
 use super::{Identity, Lifetimes, millis, row};
+use crate::memory::Remembered;
 use crate::protocol::did::Did;
 
 /// Where the position in the export is, among the DIDs.
@@ -14,7 +15,7 @@ const POSITION_KEY: &[u8] = b"export";
 
 /// The identities: those in use in memory, all on disk. Failures of the disk are logged, and cost a request.
 pub(super) struct Cache {
-    memory: Memory,
+    memory: Remembered<Entry>,
     database: Arc<DB>,
     column: &'static str,
     lifetimes: Lifetimes,
@@ -30,7 +31,7 @@ impl Cache {
         lifetimes: Lifetimes,
         coverage: Arc<Coverage>,
     ) -> Cache {
-        Cache { memory: Memory::new(bytes_max), database, column, lifetimes, coverage }
+        Cache { memory: Remembered::new(bytes_max, |_| false), database, column, lifetimes, coverage }
     }
 
     /// What is known of a DID: `Some(None)` is that it has no identity, `None` that nothing good is known.
@@ -103,6 +104,11 @@ impl Cache {
     /// Bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
         self.memory.bytes()
+    }
+
+    /// Holds within other bounds; what is too much goes at once, and is still on disk.
+    pub(super) fn set_bytes_max(&self, bytes_max: usize) {
+        self.memory.set_bytes_max(bytes_max);
     }
 
     fn load(&self, did: &Did) -> Option<Entry> {

@@ -1,46 +1,52 @@
 //! Asking for DID documents: the PLC directory for `did:plc`, the host itself for `did:web`.
 
 use std::error::Error as _;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Client, Response, StatusCode, Url};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::pace::Pace;
 use super::stats::{Outcome, Stats, count};
 use super::{Identity, SetupError, Transient, document, now_ms};
-use crate::net::{self, ReadError, ResolveError, describe, read_bounded};
+use crate::memory::Share;
+use crate::net::{self, ReadError, Reading, ResolveError, describe};
 use crate::protocol::did::{Did, Method};
 
 /// Longest document that is read; real ones have about one KiB.
 const DOCUMENT_BYTES_MAX: usize = 64 << 10;
 /// Requests to the directory per second: what the network's busiest hours need, ten times over.
 const DIRECTORY_REQUESTS_PER_SECOND: u32 = 500;
-/// Requests to the directory at once.
-const DIRECTORY_REQUESTS_MAX: usize = 64;
-/// Longest page of an export that is read. An operation has 7,500 bytes at most, and about 800 mostly.
-const PAGE_BYTES_MAX: usize = 16 << 20;
+/// Requests to the directory at once, as memory allows.
+const DIRECTORY_REQUESTS: RangeInclusive<usize> = 8..=64;
+/// Longest page of an export that is read: a thousand operations, which have 7,500 bytes at most, and about 800 mostly.
+const PAGE_BYTES_MAX: usize = 8 << 20;
 /// A page that takes longer has failed.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Requests to one host of `did:web` documents per second.
 const WEB_REQUESTS_PER_SECOND: u32 = 10;
-/// Requests for `did:web` documents at once. Apart from the directory's, since strangers decide how long they take.
-const WEB_REQUESTS_MAX: usize = 32;
+/// Requests for `did:web` documents at once, as memory allows. Apart from the directory's, since strangers decide how
+/// long they take.
+const WEB_REQUESTS: RangeInclusive<usize> = 4..=32;
+/// What a request takes at most: the longest document, in a buffer that doubles, what has come behind it and is not read,
+/// and the connection.
+const REQUEST_BYTES: usize = 256 << 10;
 
 /// Makes the requests, within limits.
 pub(super) struct Fetcher {
     directory: Client,
     directory_url: String,
     directory_host: Box<str>,
-    directory_slots: Semaphore,
+    directory_slots: Share,
     web: Client,
-    web_slots: Semaphore,
+    web_slots: Share,
     allow_insecure: bool,
     pace: Pace,
     time_max: Duration,
+    reading: Reading,
     stats: Arc<Stats>,
 }
 
@@ -49,7 +55,8 @@ struct Source<'a> {
     client: &'a Client,
     url: String,
     host: &'a str,
-    slots: &'a Semaphore,
+    slots: &'a Share,
+    reading: &'a Reading,
     per_second: u32,
     /// Whether what it says is to be taken as the truth about the DID even when it makes no sense.
     is_authority: bool,
@@ -78,14 +85,28 @@ impl Fetcher {
             directory: net::trusting_client()?,
             directory_host: directory_host.into(),
             directory_url,
-            directory_slots: Semaphore::new(DIRECTORY_REQUESTS_MAX),
+            directory_slots: slots(0, &DIRECTORY_REQUESTS),
             web: net::client(allow_insecure)?,
-            web_slots: Semaphore::new(WEB_REQUESTS_MAX),
+            web_slots: slots(0, &WEB_REQUESTS),
             allow_insecure,
             pace: Pace::default(),
             time_max,
+            reading: Reading::default(),
             stats,
         })
+    }
+
+    /// Makes as many requests at once as fit into `bytes`, and says what they take of them.
+    pub(super) fn set_bytes(&self, bytes: usize) -> usize {
+        // A third for what is asked of strangers.
+        self.web_slots.set_bytes(within(bytes / 3, &WEB_REQUESTS));
+        self.directory_slots.set_bytes(within(bytes / 3 * 2, &DIRECTORY_REQUESTS));
+        self.web_slots.bytes() + self.directory_slots.bytes()
+    }
+
+    /// Bytes of answers that are being read, and of what is remembered of servers.
+    pub(super) fn bytes(&self) -> usize {
+        self.reading.bytes() + self.pace.bytes()
     }
 
     /// Asks for the document of a DID; `None` when there certainly is none.
@@ -101,7 +122,7 @@ impl Fetcher {
                 }
             }
         };
-        let _slot = source.slots.acquire().await.map_err(|_| Transient::Stopping)?;
+        let _slot = source.slots.take(REQUEST_BYTES).await;
         self.turn(source.host, source.per_second).await?;
 
         let started = Instant::now();
@@ -134,6 +155,7 @@ impl Fetcher {
             url: format!("{url}/export?count={count}&after={after:.3}"),
             host: &host,
             slots: &self.directory_slots,
+            reading: &self.reading,
             per_second: DIRECTORY_REQUESTS_PER_SECOND,
             is_authority: false,
         };
@@ -165,6 +187,7 @@ impl Fetcher {
             url: format!("{}/{did}", self.directory_url),
             host: &self.directory_host,
             slots: &self.directory_slots,
+            reading: &self.reading,
             per_second: DIRECTORY_REQUESTS_PER_SECOND,
             is_authority: false,
         }
@@ -182,10 +205,20 @@ impl Fetcher {
             url: format!("{scheme}://{host}/.well-known/did.json"),
             host,
             slots: &self.web_slots,
+            reading: &self.reading,
             per_second: WEB_REQUESTS_PER_SECOND,
             is_authority: true,
         })
     }
+}
+
+/// Bytes for as many requests as fit into `bytes`, within bounds.
+fn within(bytes: usize, requests: &RangeInclusive<usize>) -> usize {
+    bytes.clamp(requests.start() * REQUEST_BYTES, requests.end() * REQUEST_BYTES)
+}
+
+fn slots(bytes: usize, requests: &RangeInclusive<usize>) -> Share {
+    Share::new(within(bytes, requests), requests.start() * REQUEST_BYTES)
 }
 
 async fn request(source: &Source<'_>, did: &Did) -> Result<Identity, Failure> {
@@ -197,7 +230,7 @@ async fn request(source: &Source<'_>, did: &Did) -> Result<Identity, Failure> {
         // An error page in front of the directory says nothing about the DID.
         false => Failure::Transient(Transient::Malformed { host: host.into(), reason }),
     };
-    let body = read_bounded(response, DOCUMENT_BYTES_MAX).await.map_err(|error| match error {
+    let body = source.reading.read(response, DOCUMENT_BYTES_MAX).await.map_err(|error| match error {
         ReadError::TooLong(_) => malformed(error.to_string()),
         ReadError::Broken(_) => Failure::Transient(Transient::Network { host: host.into(), reason: error.to_string() }),
     })?;
@@ -215,7 +248,7 @@ async fn request_page(source: &Source<'_>) -> Result<Bytes, Transient> {
         Failure::Absent => Transient::Refused { host: host.into(), status, retry_after: None },
         Failure::Transient(error) => error,
     })?;
-    read_bounded(response, PAGE_BYTES_MAX).await.map_err(|error| network(error.to_string()))
+    source.reading.read(response, PAGE_BYTES_MAX).await.map_err(|error| network(error.to_string()))
 }
 
 /// Why a request got no answer. That a name leads to no public address is an answer: nothing may be there.

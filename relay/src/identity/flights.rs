@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Identity, Transient};
+use crate::memory::{arc_bytes, table_bytes};
 use crate::protocol::did::Did;
 
 /// How a request ended.
@@ -108,6 +109,13 @@ impl Flights {
         Boarding { ticket: Ticket(landing), departure: Some(departure) }
     }
 
+    /// Bytes of the table.
+    pub(super) fn bytes(&self) -> usize {
+        let table = self.lock();
+        let dids: usize = table.tracks.keys().map(|did| arc_bytes(did.as_str().len())).sum();
+        table_bytes::<(Did, Track)>(table.tracks.capacity()) + dids
+    }
+
     /// DIDs that are remembered.
     #[cfg(test)]
     pub(super) fn tracks(&self) -> usize {
@@ -126,6 +134,7 @@ impl Table {
             let is_paying = |track: &Track| track.refreshes_paid_until.is_some_and(|until| until > now);
             self.tracks.retain(|_, track| track.flight.is_some() || is_paying(track));
             self.sweep_at = 2 * self.tracks.len();
+            self.tracks.shrink_to(self.sweep_at.max(SWEEP_AT_MIN));
         }
         self.tracks.entry(did.clone()).or_default()
     }

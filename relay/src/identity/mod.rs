@@ -105,7 +105,7 @@ pub struct Options {
     pub database: Arc<DB>,
     /// … in this column family.
     pub column: &'static str,
-    /// Memory for identities in use, in bytes.
+    /// Memory for identities in use and for requests, in bytes.
     pub memory_bytes: usize,
 }
 
@@ -173,8 +173,8 @@ impl Resolver {
         }
         let stats = Arc::new(Stats::default());
         let coverage = Arc::new(Coverage::default());
-        Ok(Arc::new(Resolver {
-            cache: Cache::new(database, column, memory_bytes, lifetimes, Arc::clone(&coverage)),
+        let resolver = Arc::new(Resolver {
+            cache: Cache::new(database, column, 0, lifetimes, Arc::clone(&coverage)),
             flights: Arc::new(Flights::new(lifetimes.refresh_interval, lifetimes.refresh_burst)),
             fetcher: Fetcher::new(&plc_url, allow_insecure, lifetimes.request_max, Arc::clone(&stats))?,
             foreign: Budget::default(),
@@ -182,7 +182,9 @@ impl Resolver {
             export_url,
             lifetimes,
             stats,
-        }))
+        });
+        resolver.set_memory_bytes(memory_bytes);
+        Ok(resolver)
     }
 
     /// What is known of a DID, at the cost of a disk read at most.
@@ -237,9 +239,16 @@ impl Resolver {
         &self.stats
     }
 
-    /// Bytes of identities in memory.
+    /// Bytes of identities in memory, and of what is asked for at the moment.
     pub fn memory_bytes(&self) -> usize {
-        self.cache.bytes()
+        self.cache.bytes() + self.flights.bytes() + self.fetcher.bytes()
+    }
+
+    /// Gives it another share. A quarter of that is for requests, within bounds; identities that are too much go at once,
+    /// and are still on disk.
+    pub fn set_memory_bytes(&self, bytes: usize) {
+        let for_requests = self.fetcher.set_bytes(bytes / 4);
+        self.cache.set_bytes_max((bytes / 2).max(bytes.saturating_sub(for_requests)));
     }
 
     async fn resolve_cached(self: &Arc<Self>, did: &Did) -> Landing {

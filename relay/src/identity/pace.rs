@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Transient;
+use crate::memory::{allocated_bytes, table_bytes};
 
 /// Failures in a row after which a server is left alone for a while; single ones are the matter of one DID.
 const FAILURES_TOLERATED: u32 = 5;
@@ -78,6 +79,13 @@ impl Pace {
                 server.paused_until = now + doubled.min(PAUSE_LONGEST);
             }
         }
+    }
+
+    /// Bytes of what is remembered.
+    pub(super) fn bytes(&self) -> usize {
+        let servers = self.lock();
+        let names: usize = servers.keys().map(|name| allocated_bytes(name.len())).sum();
+        table_bytes::<(Box<str>, Server)>(servers.capacity()) + names
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Server>> {

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use rustix::fs::{Advice, fadvise};
 
 use super::Error;
 use super::packed::{BLOCK_BYTES, Packer};
+use super::reader::Buffers;
 use super::record::Fault;
 use super::segment::Segment;
 use super::walk::Walk;
@@ -47,12 +48,16 @@ pub(super) struct Compressor {
 
 impl Compressor {
     /// Starts with the `sealed` segments of the log in `dir`, the oldest first.
-    pub fn start(dir: &Path, sealed: impl IntoIterator<Item = Arc<Segment>>) -> io::Result<Compressor> {
+    pub fn start(
+        dir: &Path,
+        sealed: impl IntoIterator<Item = Arc<Segment>>,
+        buffers: Arc<Buffers>,
+    ) -> io::Result<Compressor> {
         let folder = File::open(dir)?;
         let queue: VecDeque<_> = sealed.into_iter().collect();
         let (sender, receiver) = channel();
         let stop = Arc::<AtomicBool>::default();
-        let work = Work { folder, queue, sealed: receiver, stop: Arc::clone(&stop) };
+        let work = Work { folder, queue, sealed: receiver, stop: Arc::clone(&stop), buffers };
         let thread = std::thread::Builder::new().name("log-compress".to_owned()).spawn(move || work.run())?;
         Ok(Compressor { sealed: Some(sender), stop, thread: Some(thread) })
     }
@@ -84,6 +89,8 @@ struct Work {
     queue: VecDeque<Arc<Segment>>,
     sealed: Receiver<Arc<Segment>>,
     stop: Arc<AtomicBool>,
+    /// Where the bytes are noted that it works with.
+    buffers: Arc<Buffers>,
 }
 
 impl Work {
@@ -108,7 +115,9 @@ impl Work {
     /// Compresses the oldest segment; gives how long to wait before the next one.
     fn compress_oldest(&mut self) -> Duration {
         let Some(segment) = self.queue.front() else { return Duration::ZERO };
-        match pack(segment, &self.folder, &self.stop) {
+        let packed = pack(segment, &self.folder, &self.stop, &self.buffers.compressor);
+        self.buffers.compressor.store(0, Ordering::Relaxed);
+        match packed {
             Ok(()) => {}
             Err(_) if segment.is_claimed() => {} // retention has removed it meanwhile
             Err(error @ Error::Damaged { .. }) => {
@@ -124,12 +133,17 @@ impl Work {
     }
 }
 
-/// Brings a sealed segment into its compressed form. Nothing happens if retention is faster, or on `stop`.
+/// Brings a sealed segment into its compressed form, and notes the bytes of memory that it works with. Nothing happens if retention is faster, or on `stop`.
 ///
 /// At every moment the plain file or the compressed one is there under its name, whole and synced.
-pub(super) fn pack(segment: &Arc<Segment>, folder: &File, stop: &AtomicBool) -> Result<(), Error> {
+pub(super) fn pack(
+    segment: &Arc<Segment>,
+    folder: &File,
+    stop: &AtomicBool,
+    memory: &AtomicUsize,
+) -> Result<(), Error> {
     let new = segment.new_path();
-    let written = write(segment, &new, stop);
+    let written = write(segment, &new, stop, memory);
     let placed = match written {
         Ok(Some(bytes)) if segment.claim() => {
             let placed = place(segment, folder, &new, bytes);
@@ -163,7 +177,7 @@ fn place(segment: &Segment, folder: &File, new: &Path, bytes: u64) -> Result<(),
 }
 
 /// Writes the compressed form of `segment` into the file `new`; `None` if there is no use in going on.
-fn write(segment: &Arc<Segment>, new: &Path, stop: &AtomicBool) -> Result<Option<u64>, Error> {
+fn write(segment: &Arc<Segment>, new: &Path, stop: &AtomicBool, memory: &AtomicUsize) -> Result<Option<u64>, Error> {
     let plain_path = segment.plain_path();
     let plain = File::open(plain_path).map_err(Error::io("open", plain_path))?;
     let io = |error| Error::io("write", new)(error);
@@ -179,6 +193,7 @@ fn write(segment: &Arc<Segment>, new: &Path, stop: &AtomicBool) -> Result<Option
         let seq = walk.next_seq();
         let records = walk.step(end, BLOCK_BYTES, |_, event| last_ms = event.header.time_ms)?;
         unsynced += packer.add(seq, &records).map_err(io)?;
+        memory.store(packer.memory_bytes() + records.len(), Ordering::Relaxed);
         if unsynced >= PACE_BYTES {
             file.sync_data().map_err(io)?;
             // Advice only: a failure costs nothing but cache.

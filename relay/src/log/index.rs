@@ -1,5 +1,7 @@
 //! Where to start reading a segment for a given seq.
 
+use crate::memory::allocated_bytes;
+
 /// Distance of two known places in a segment, in bytes: what a cursor skips at most when it is placed.
 const SPACING_BYTES: u64 = 64 << 10;
 
@@ -39,6 +41,12 @@ impl Indexes {
         after.checked_sub(1).and_then(|last| places.get(last)).copied()
     }
 
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        let places = self.recent.iter().map(|index| allocated_bytes(index.places.capacity() * size_of::<(u64, u64)>()));
+        allocated_bytes(self.recent.capacity() * size_of::<Index>()) + places.sum::<usize>()
+    }
+
     /// The index of a segment, moved to the front.
     fn of(&mut self, first_seq: u64) -> &mut Index {
         match self.recent.iter().position(|index| index.first_seq == first_seq) {
@@ -49,5 +57,23 @@ impl Indexes {
             }
         }
         &mut self.recent[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::measured;
+
+    #[test]
+    fn indexes_are_counted_as_they_are_taken() {
+        let (indexes, measured) = measured::of(|| {
+            let mut indexes = Indexes::default();
+            for segment in 0..2 * SEGMENTS as u64 {
+                indexes.note(segment, (0..segment * 50).map(|number| (number, number * SPACING_BYTES)));
+            }
+            indexes
+        });
+        measured::assert_near(indexes.bytes(), measured, 1);
     }
 }

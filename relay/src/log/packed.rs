@@ -12,6 +12,7 @@ use zstd::zstd_safe::CParameter;
 
 use super::record::{Fault, Fields};
 use super::segment::{self, HeaderFault, SegmentHeader};
+use crate::memory::allocated_bytes;
 
 /// Plain size of a block, in bytes, unless it holds a single larger record: what a cursor decompresses to be placed, and
 /// what one read of a consumer that catches up asks for.
@@ -193,6 +194,12 @@ impl Packer {
         self.plain_bytes += plain.len() as u64;
         self.bytes += bytes;
         Ok(bytes)
+    }
+
+    /// Bytes of memory: the library's, the last block, the index.
+    pub fn memory_bytes(&mut self) -> usize {
+        let index = allocated_bytes(self.index.capacity() * size_of::<Place>());
+        self.compressor.context_mut().sizeof() + allocated_bytes(self.buffer.capacity()) + index
     }
 
     /// Writes the index and the trailer, and syncs. Gives the size of the file.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::index::Indexes;
@@ -23,11 +23,33 @@ pub(super) struct Shared {
     indexes: Mutex<Indexes>,
     /// The last seq that is taken.
     head: AtomicU64,
+    buffers: Arc<Buffers>,
+}
+
+/// Bytes of memory, noted by those who hold them.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    /// What is appended and not committed.
+    pub writer: AtomicUsize,
+    /// What the compressor works with.
+    pub compressor: AtomicUsize,
 }
 
 impl Shared {
-    pub fn new(segments: VecDeque<Arc<Segment>>, indexes: Indexes, head: u64) -> Shared {
-        Shared { segments: RwLock::new(segments), indexes: Mutex::new(indexes), head: AtomicU64::new(head) }
+    pub fn new(segments: VecDeque<Arc<Segment>>, indexes: Indexes, head: u64, buffers: Arc<Buffers>) -> Shared {
+        Shared { segments: RwLock::new(segments), indexes: Mutex::new(indexes), head: AtomicU64::new(head), buffers }
+    }
+
+    /// Where the writer notes the bytes of its buffers.
+    pub fn note_writer(&self, bytes: usize) {
+        self.buffers.writer.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of memory.
+    fn memory_bytes(&self) -> usize {
+        let segments: usize = self.segments().iter().map(|segment| segment.bytes()).sum();
+        let buffers = [&self.buffers.writer, &self.buffers.compressor].map(|bytes| bytes.load(Ordering::Relaxed));
+        segments + self.indexes().bytes() + buffers.iter().sum::<usize>()
     }
 
     pub fn segments(&self) -> RwLockReadGuard<'_, VecDeque<Arc<Segment>>> {
@@ -97,6 +119,12 @@ impl Reader {
     /// Size of the log on disk, in bytes.
     pub fn bytes(&self) -> u64 {
         self.shared.bytes()
+    }
+
+    /// Bytes of memory that the log takes: the writer's buffers, what the compressor works with, indexes, and what is
+    /// known of each segment. What its cursors have read is theirs.
+    pub fn memory_bytes(&self) -> usize {
+        self.shared.memory_bytes()
     }
 
     /// Number of segments.

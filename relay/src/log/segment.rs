@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::Error;
 use super::packed::Trailer;
 use super::record::{Fault, Fields};
+use crate::memory::{allocated_bytes, arc_bytes};
 
 const MAGIC: &[u8; 8] = b"atpr-log";
 const VERSION: u32 = 1;
@@ -167,6 +168,11 @@ impl Segment {
     /// Whether somebody has the right.
     pub fn is_claimed(&self) -> bool {
         self.claimed.load(Ordering::Acquire)
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        arc_bytes(size_of::<Segment>()) + allocated_bytes(self.plain_path.capacity())
     }
 
     /// The file of the plain form.

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use super::active::Active;
 use super::compress::Compressor;
 use super::folder::Folder;
-use super::reader::{Reader, Shared};
+use super::reader::{Buffers, Reader, Shared};
 use super::record::{self, MAX_WIRE_BYTES};
 use super::recover::{Recovered, Recovery, recover};
 use super::reserve::Reservation;
 use super::segment::{self, Previous, Segment, SegmentHeader};
 use super::{Compression, Durability, Error, Event, Header, MAX_SEQ, Options};
+use crate::memory::allocated_bytes;
 
 /// Most bytes that the buffer of a commit starts with; it grows with what is appended.
 const BUFFER_BYTES: usize = 8 << 20;
@@ -73,15 +74,17 @@ impl Log {
                 segment.seal(last_seq);
             }
         }
+        let buffers = Arc::<Buffers>::default();
         let compressor = match options.compression {
             Compression::None => None,
             Compression::Zstd => {
                 let plain = |segment: &&Arc<Segment>| segment.sealed().is_some() && segment.packed_bytes().is_none();
-                let compressor = Compressor::start(&options.dir, segments.iter().filter(plain).cloned());
+                let sealed = segments.iter().filter(plain).cloned();
+                let compressor = Compressor::start(&options.dir, sealed, Arc::clone(&buffers));
                 Some(compressor.map_err(Error::io("start compressing", &options.dir))?)
             }
         };
-        let shared = Arc::new(Shared::new(segments, indexes, next_seq - 1));
+        let shared = Arc::new(Shared::new(segments, indexes, next_seq - 1, buffers));
         let reader = Reader::new(Arc::clone(&shared));
         let log = Log {
             shared,
@@ -137,6 +140,7 @@ impl Log {
         self.pending.push((*header, self.buffer.len()));
         self.next_seq += 1;
         self.unsynced = self.unsynced.saturating_add(1);
+        self.note_bytes();
         Ok(())
     }
 
@@ -224,6 +228,12 @@ impl Log {
             self.previous = Previous { first_seq, last_seq: self.next_seq - 1 };
         }
         self.shared.set_head(self.next_seq - 1);
+        self.note_bytes();
         events
+    }
+
+    fn note_bytes(&self) {
+        let pending = allocated_bytes(self.pending.capacity() * size_of::<(Header, usize)>());
+        self.shared.note_writer(allocated_bytes(self.buffer.capacity()) + pending);
     }
 }

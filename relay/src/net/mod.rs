@@ -11,6 +11,7 @@ pub use public::is_public;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +22,13 @@ use reqwest::{Client, ClientBuilder, Response, Url};
 
 /// A connection that is not made within this fails.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// A connection that is kept for the next request is closed when there is none within this: whoever asks thousands of
+/// servers, one after the other, would keep thousands of connections else.
+const KEPT_TIME: Duration = Duration::from_secs(5);
+/// Bytes that a server may send ahead of what is read of an answer over HTTP/2, and of all answers on a connection. The
+/// library's own bounds are 2 and 5 MiB, which many servers together could use.
+const UNREAD_BYTES_MAX: u32 = 256 << 10;
+const CONNECTION_UNREAD_BYTES_MAX: u32 = 1 << 20;
 /// Redirects that are followed: from `http` to `https`, from a bare domain to `www` and one more.
 const REDIRECTS_MAX: usize = 3;
 
@@ -92,21 +100,22 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 /// The HTTP client for servers that strangers name. With `allow_insecure` it also takes plain HTTP, private addresses
-/// and any port.
+/// and any port. There are many of them and each is asked seldom, so no connection is kept.
 pub fn client(allow_insecure: bool) -> Result<Client, ClientError> {
-    public_client(allow_insecure, |_| true)
+    Ok(public_client(allow_insecure, |_| true)?.pool_max_idle_per_host(0).build()?)
 }
 
 /// As [`client`], but a redirect that leaves the server is not followed: it is the answer. For whoever is asked slowly,
-/// so that nobody else is asked in their place.
+/// so that nobody else is asked in their place. Connections are kept from one request to the next.
 pub fn client_of_one_server(allow_insecure: bool) -> Result<Client, ClientError> {
-    public_client(allow_insecure, |attempt| {
+    let client = public_client(allow_insecure, |attempt| {
         let to = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
         attempt.previous().last().is_some_and(|from| to(from) == to(attempt.url()))
-    })
+    });
+    Ok(client?.pool_idle_timeout(KEPT_TIME).build()?)
 }
 
-fn public_client(allow_insecure: bool, is_followed: fn(&Attempt<'_>) -> bool) -> Result<Client, ClientError> {
+fn public_client(allow_insecure: bool, is_followed: fn(&Attempt<'_>) -> bool) -> Result<ClientBuilder, ClientError> {
     let redirects = Policy::custom(move |attempt: Attempt<'_>| {
         if attempt.previous().len() > REDIRECTS_MAX {
             attempt.error("too many redirects")
@@ -119,7 +128,7 @@ fn public_client(allow_insecure: bool, is_followed: fn(&Attempt<'_>) -> bool) ->
         }
     });
     let resolver = PublicResolver { allow_private: allow_insecure };
-    Ok(builder()?.dns_resolver(resolver).redirect(redirects).https_only(!allow_insecure).build()?)
+    Ok(builder()?.dns_resolver(resolver).redirect(redirects).https_only(!allow_insecure))
 }
 
 /// The HTTP client for servers that the operator has named, wherever they are.
@@ -128,15 +137,68 @@ pub fn trusting_client() -> Result<Client, ClientError> {
 }
 
 /// Reads the whole body of an answer, or fails as soon as it is longer than `bytes_max`.
-pub async fn read_bounded(mut response: Response, bytes_max: usize) -> Result<Bytes, ReadError> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| ReadError::Broken(error.without_url()))? {
-        if body.len() + chunk.len() > bytes_max {
-            return Err(ReadError::TooLong(bytes_max));
-        }
-        body.extend_from_slice(&chunk);
+pub async fn read_bounded(response: Response, bytes_max: usize) -> Result<Bytes, ReadError> {
+    Reading::default().read(response, bytes_max).await
+}
+
+/// Counts the bytes of the answers that are being read.
+#[derive(Debug, Default)]
+pub struct Reading(AtomicUsize);
+
+impl Reading {
+    /// As [`read_bounded`], and counts what has come until it returns.
+    pub async fn read(&self, mut response: Response, bytes_max: usize) -> Result<Bytes, ReadError> {
+        let mut body = self.begin();
+        if body.fill(&mut response, bytes_max).await? { Ok(body.end()) } else { Err(ReadError::TooLong(bytes_max)) }
     }
-    Ok(body.freeze())
+
+    /// A body of which nothing is read yet.
+    pub fn begin(&self) -> Body<'_> {
+        Body { bytes: BytesMut::new(), counted: 0, reading: self }
+    }
+
+    /// Bytes that are being read.
+    pub fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A body that is being read.
+pub struct Body<'a> {
+    bytes: BytesMut,
+    counted: usize,
+    reading: &'a Reading,
+}
+
+impl Body<'_> {
+    /// Reads on, until the answer has ended or more than `bytes_max` of it are there; whether it has ended before that.
+    pub async fn fill(&mut self, response: &mut Response, bytes_max: usize) -> Result<bool, ReadError> {
+        while self.bytes.len() <= bytes_max {
+            match response.chunk().await.map_err(|error| ReadError::Broken(error.without_url()))? {
+                Some(chunk) => self.extend(&chunk),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was read.
+    pub fn end(mut self) -> Bytes {
+        std::mem::take(&mut self.bytes).freeze()
+    }
+
+    fn extend(&mut self, chunk: &[u8]) {
+        self.bytes.extend_from_slice(chunk);
+        let more = self.bytes.capacity() - self.counted;
+        self.reading.0.fetch_add(more, Ordering::Relaxed);
+        self.counted += more;
+    }
+}
+
+impl Drop for Body<'_> {
+    fn drop(&mut self) {
+        self.reading.0.fetch_sub(self.counted, Ordering::Relaxed);
+    }
 }
 
 /// An error with its causes: reqwest's own words are "error sending request".
@@ -165,7 +227,10 @@ fn builder() -> Result<ClientBuilder, ClientError> {
     let mut tls = tls_config()?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let builder = Client::builder().tls_backend_preconfigured(tls);
-    Ok(builder.user_agent(crate::USER_AGENT).connect_timeout(CONNECT_TIME_MAX).no_proxy())
+    let builder = builder.user_agent(crate::USER_AGENT).connect_timeout(CONNECT_TIME_MAX).no_proxy();
+    Ok(builder
+        .http2_initial_stream_window_size(UNREAD_BYTES_MAX)
+        .http2_initial_connection_window_size(CONNECTION_UNREAD_BYTES_MAX))
 }
 
 /// TLS towards other servers: the roots of the web, which are in the binary, and one crypto library.

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::recent::Recent;
@@ -84,8 +83,8 @@ struct Origin<'a> {
 }
 
 impl Judge {
-    pub(super) fn new(parts: Arc<Parts>, stats: Arc<Stats>, capacity: usize, applied: Arc<AtomicU64>) -> Judge {
-        Judge { parts, stats, recent: Recent::new(capacity, applied) }
+    pub(super) fn new(parts: Arc<Parts>, stats: Arc<Stats>, recent: Recent) -> Judge {
+        Judge { parts, stats, recent }
     }
 
     /// Whose event a frame is.
@@ -98,7 +97,7 @@ impl Judge {
 
     /// Decides on one event. `event` is the number under which its change is remembered if it passes.
     pub(super) fn examine(
-        &mut self,
+        &self,
         did: &Did,
         host: &Host,
         frame: &[u8],
@@ -123,13 +122,13 @@ impl Judge {
     }
 
     /// The account as it is now, its change by earlier events included.
-    pub(super) fn account(&mut self, did: &Did) -> Option<Account> {
+    pub(super) fn account(&self, did: &Did) -> Option<Account> {
         self.account_of(did).ok().flatten()
     }
 
     /// States a decision, under the number under which it is remembered; `None` when it changes nothing. An account that
     /// is set free without finding a place on its host is held back instead.
-    pub(super) fn decide(&mut self, did: &Did, host: Option<&Host>, decision: Decision, event: u64) -> Option<Stated> {
+    pub(super) fn decide(&self, did: &Did, host: Option<&Host>, decision: Decision, event: u64) -> Option<Stated> {
         let before = self.account_of(did).ok()?;
         let account = before.unwrap_or_else(|| Account::new(LOCAL));
         let account = host.map_or(account, |host| Account { host: host.id, ..account });
@@ -161,7 +160,7 @@ impl Judge {
         Some(Stated { frame: frame.into(), seq_span, cause, change: Change { before, after } })
     }
 
-    fn commit(&mut self, origin: &Origin<'_>, frame: &CommitFrame<'_>) -> Result<Ruling, Stop> {
+    fn commit(&self, origin: &Origin<'_>, frame: &CommitFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.working_identity(origin)?;
         self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
@@ -204,7 +203,7 @@ impl Judge {
         Ok((Repo { rev: checked.rev, commit: checked.commit, data: Some(checked.data) }, checked.touches))
     }
 
-    fn sync(&mut self, origin: &Origin<'_>, frame: &SyncFrame<'_>) -> Result<Ruling, Stop> {
+    fn sync(&self, origin: &Origin<'_>, frame: &SyncFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.working_identity(origin)?;
         self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
@@ -228,7 +227,7 @@ impl Judge {
     /// An identity event may come from any host; its handle stays only if the identity, fetched anew, agrees and names
     /// that host (protocol 18, 29). So that nobody can announce an account under another spelling, the DID goes out in
     /// its normal form (protocol 16).
-    fn identity(&mut self, origin: &Origin<'_>, frame: &IdentityFrame<'_>) -> Result<Ruling, Stop> {
+    fn identity(&self, origin: &Origin<'_>, frame: &IdentityFrame<'_>) -> Result<Ruling, Stop> {
         if !origin.fresh.identity {
             return Err(self.announced(origin));
         }
@@ -266,7 +265,7 @@ impl Judge {
 
     /// What the host says of an account. What the relay itself has made of it overrides that (protocol 19): then nothing
     /// changes for consumers, and the host is asked once the account is set free.
-    fn account_event(&mut self, origin: &Origin<'_>, frame: &AccountFrame<'_>) -> Result<Ruling, Stop> {
+    fn account_event(&self, origin: &Origin<'_>, frame: &AccountFrame<'_>) -> Result<Ruling, Stop> {
         let identity = self.identity_of(origin)?.ok_or(Reason::IdentityAbsent)?;
         self.check_authority(origin, &identity)?;
         let before = self.account_of(origin.did)?;
@@ -317,7 +316,7 @@ impl Judge {
         }
     }
 
-    fn account_of(&mut self, did: &Did) -> Result<Option<Account>, Stop> {
+    fn account_of(&self, did: &Did) -> Result<Option<Account>, Stop> {
         if let Some(account) = self.recent.get(did) {
             return Ok(account);
         }

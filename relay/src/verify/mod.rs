@@ -20,19 +20,27 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use self::parked::Waiting;
+use self::parked::{Shares, Waiting};
+use self::recent::Recent;
 use crate::account::{Account, Accounts, Cause, Status};
 use crate::host::{Host, RepoStatuses};
 use crate::identity::{Freshness, Resolver};
 use crate::log::Kind;
+use crate::memory::{Piece, Share};
 use crate::protocol::did::Did;
+use crate::protocol::frame::FRAME_BYTES_MAX;
 use crate::protocol::touched::Touch;
 
 /// Events that may wait in front of one shard, and in front of the sequencer; their bytes are bounded by
 /// [`Limits::ingest_bytes`].
 const QUEUE_EVENTS: usize = 1024;
+/// What an event takes beside its frame: its place in a queue, its account's DID and states, the collections that it
+/// names.
+const EVENT_BYTES: usize = size_of::<Verified>() + 256;
+/// The share of events on their way never becomes smaller than what the largest one takes.
+const INGEST_BYTES_MIN: usize = FRAME_BYTES_MAX + EVENT_BYTES;
 
 /// An event as its host sent it, with what it holds of the relay's bounds.
 pub struct Inbound {
@@ -42,7 +50,7 @@ pub struct Inbound {
     pub seq: u64,
     /// The message: exactly as many bytes as are counted.
     pub frame: Box<[u8]>,
-    bytes: Option<OwnedSemaphorePermit>,
+    bytes: Option<Piece>,
     _in_flight: OwnedSemaphorePermit,
 }
 
@@ -128,8 +136,8 @@ pub struct Limits {
     pub ingest_bytes: usize,
     /// Bytes of events that wait for an identity.
     pub parked_bytes: usize,
-    /// Accounts that all shards together remember.
-    pub recent_accounts: usize,
+    /// Bytes of accounts that all shards together remember.
+    pub accounts_bytes: usize,
 }
 
 /// What the shards work with.
@@ -183,8 +191,8 @@ enum Message {
 pub struct Intake {
     shards: Arc<[mpsc::Sender<Message>]>,
     hasher: RandomState,
-    bytes: Arc<Semaphore>,
-    ingest_bytes: usize,
+    shares: Shares,
+    recent: Arc<[Recent]>,
     stats: Arc<Stats>,
 }
 
@@ -201,22 +209,26 @@ pub fn start(parts: Parts, stats: Arc<Stats>) -> std::io::Result<(Intake, Outlet
     let count = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Handle::current();
     let parts = Arc::new(parts);
-    let parked_bytes = Arc::new(Semaphore::new(parts.limits.parked_bytes));
+    let shares = Shares {
+        parked: Share::new(parts.limits.parked_bytes, 0),
+        ingest: Share::new(parts.limits.ingest_bytes, INGEST_BYTES_MIN),
+    };
     let (out, events) = mpsc::channel(QUEUE_EVENTS);
     let mut senders = Vec::with_capacity(count);
     let mut applied = Vec::with_capacity(count);
+    let mut recents = Vec::with_capacity(count);
     for index in 0..count {
         let (sender, inbox) = mpsc::channel(QUEUE_EVENTS);
         let counter = Arc::new(AtomicU64::new(0));
-        let capacity = parts.limits.recent_accounts / count;
-        let judge = judge::Judge::new(Arc::clone(&parts), Arc::clone(&stats), capacity, Arc::clone(&counter));
+        let recent = Recent::new(parts.limits.accounts_bytes / count, Arc::clone(&counter));
+        let judge = judge::Judge::new(Arc::clone(&parts), Arc::clone(&stats), recent.clone());
         let shard = shard::Shard {
             index,
             inbox,
             itself: sender.clone(),
             out: out.clone(),
             runtime: runtime.clone(),
-            parked: parked::Parked::new(Arc::clone(&parked_bytes), Arc::clone(&stats)),
+            parked: parked::Parked::new(shares.clone(), Arc::clone(&stats)),
             judge,
             parts: Arc::clone(&parts),
             stats: Arc::clone(&stats),
@@ -226,17 +238,16 @@ pub fn start(parts: Parts, stats: Arc<Stats>) -> std::io::Result<(Intake, Outlet
         std::thread::Builder::new().name(format!("verify-{index}")).spawn(move || shard.run())?;
         senders.push(sender);
         applied.push(counter);
+        recents.push(recent);
     }
-    let ingest_bytes = parts.limits.ingest_bytes;
-    let bytes = Arc::new(Semaphore::new(ingest_bytes));
-    let intake = Intake { shards: senders.into(), hasher: RandomState::new(), bytes, ingest_bytes, stats };
+    let intake = Intake { shards: senders.into(), hasher: RandomState::new(), shares, recent: recents.into(), stats };
     Ok((intake, Outlet { events, applied }))
 }
 
 /// A place in front of a shard, kept for one event.
 pub struct Place<'a> {
     shard: mpsc::Permit<'a, Message>,
-    bytes: OwnedSemaphorePermit,
+    bytes: Piece,
 }
 
 impl Place<'_> {
@@ -249,8 +260,7 @@ impl Place<'_> {
 impl Intake {
     /// Waits for room for an event of `did`; `None` when the shards have ended.
     pub async fn reserve(&self, did: &str, bytes: usize) -> Option<Place<'_>> {
-        let wanted = u32::try_from(bytes.min(self.ingest_bytes)).unwrap_or(u32::MAX);
-        let bytes = Arc::clone(&self.bytes).acquire_many_owned(wanted).await.ok()?;
+        let bytes = self.shares.ingest.take(EVENT_BYTES + bytes).await;
         let shard = self.shard_of(did).reserve().await.ok()?;
         Some(Place { shard, bytes })
     }
@@ -276,7 +286,33 @@ impl Intake {
 
     /// Bytes of events between the hosts and the log.
     pub fn ingest_bytes(&self) -> usize {
-        self.ingest_bytes - self.bytes.available_permits()
+        self.shares.ingest.used()
+    }
+
+    /// Gives these another share. What is on its way stays.
+    pub fn set_ingest_bytes(&self, bytes: usize) {
+        self.shares.ingest.set_bytes(bytes);
+    }
+
+    /// Bytes of events that wait for an identity, and of the look-ups that they wait for; those aside that found no room
+    /// in this share.
+    pub fn parked_bytes(&self) -> usize {
+        self.shares.parked.used()
+    }
+
+    /// Gives these another share. What waits stays.
+    pub fn set_parked_bytes(&self, bytes: usize) {
+        self.shares.parked.set_bytes(bytes);
+    }
+
+    /// Bytes of the accounts that the shards remember.
+    pub fn accounts_bytes(&self) -> usize {
+        self.recent.iter().map(Recent::bytes).sum()
+    }
+
+    /// Gives these another share; what is too much is forgotten at once.
+    pub fn set_accounts_bytes(&self, bytes: usize) {
+        self.recent.iter().for_each(|recent| recent.set_bytes_max(bytes / self.recent.len()));
     }
 
     /// Lets the shards finish what they hold and end. Parked events stay unfinished: their hosts send them again.

@@ -64,7 +64,7 @@ impl Rig {
         });
         let resolver = resolver.unwrap();
         let accounts = Accounts::new(store.clone());
-        let limits = verify::Limits { ingest_bytes: 1 << 20, parked_bytes: 1 << 20, recent_accounts: 100 };
+        let limits = verify::Limits { ingest_bytes: 1 << 20, parked_bytes: 1 << 20, accounts_bytes: 1 << 20 };
         let statuses = Arc::new(RepoStatuses::new(true).unwrap());
         let parts = verify::Parts { resolver: Arc::clone(&resolver), accounts: accounts.clone(), statuses, limits };
         let (intake, outlet) = verify::start(parts, Arc::default()).unwrap();

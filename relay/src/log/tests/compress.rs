@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -13,7 +13,7 @@ use crate::log::segment::Segment;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn pack(dir: &Path, segment: &Arc<Segment>) -> Result<(), Error> {
-    crate::log::compress::pack(segment, &File::open(dir).unwrap(), &AtomicBool::new(false))
+    crate::log::compress::pack(segment, &File::open(dir).unwrap(), &AtomicBool::new(false), &AtomicUsize::new(0))
 }
 
 /// Compresses all sealed segments of a log, on this thread.

@@ -3,6 +3,7 @@
 
 mod compress;
 mod disk;
+mod memory;
 mod open;
 mod property;
 mod read;

@@ -151,7 +151,7 @@ impl Life {
         if let Some(segment) = oldest {
             let plain = std::fs::read(segment.plain_path()).unwrap();
             let folder = File::open(&self.options.dir).unwrap();
-            crate::log::compress::pack(&segment, &folder, &Default::default()).unwrap();
+            crate::log::compress::pack(&segment, &folder, &Default::default(), &Default::default()).unwrap();
             std::fs::write(segment.plain_path(), plain).unwrap();
             let packed = std::fs::read(segment.packed_path()).unwrap();
             let part = &packed[..packed.len() * usize::from(share) / 256];

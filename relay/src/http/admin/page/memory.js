@@ -46,7 +46,7 @@ export function setUp() {
       { label: "Part", value: (row) => row.part },
       { label: "Size", value: (row) => row.bytes, text: (row) => signed(row.bytes), numeric: true },
       { label: "", make: () => [element("progress")], update: (cell, row) => showBar(cell, row.part, row.bytes, row.of) },
-      { label: "", value: (row) => PARTS[row.part] },
+      { label: "What it is", value: (row) => PARTS[row.part] },
     ],
   });
 }
