@@ -26,11 +26,11 @@ struct Arguments {
     ip: Ipv4Addr,
 
     /// Hosts that send events
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 1000)]
     hosts: usize,
 
     /// Accounts on each, which all do something
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 20)]
     accounts_per_host: usize,
 
     /// Hosts that attack, of each kind
