@@ -13,10 +13,13 @@ pub use backfill::{
 };
 pub use relay::{
     AccessSpec, AdminSecretRef, AdminSpec, DatabaseSecretRef, DatabaseSpec, Durability, FirehoseSpec, ImageSpec,
-    LimitsSpec, LocalRef, MemorySpec, NodeSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,
-    UpstreamSpec, ValidationMode, ValidationSpec,
+    LimitsSpec, LocalRef, MemoryResize, MemorySpec, NodeSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType,
+    StorageSpec, UpdateSpec, UpstreamSpec, ValidationMode, ValidationSpec,
 };
-pub use status::{HostsStatus, MemoryStatus, RelayStatus};
+pub use status::{
+    CountedStatus, HostsStatus, MemoryStatus, RelayStatus, ResizeState, ResizeStatus, RestartCause, RestartStatus,
+    RestartsStatus,
+};
 
 /// The CustomResourceDefinition of every kind, as YAML: what `crds/` holds.
 ///

@@ -155,7 +155,7 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     let applied = if valid.paused {
         Ok(Applied::as_found(&world))
     } else {
-        apply::apply(context, &valid, build::build(&valid)?).await
+        apply::apply(context, &valid, build::build(&valid, valid.memory.at(valid.memory.limit))?).await
     };
     let jobs = jobs::apply(context, &valid, &world, build::jobs(&valid.backfill)).await;
     let ready = report::report(context, relay, &valid, &world, &applied, &jobs).await?;

@@ -25,6 +25,10 @@ pub(super) fn fill(status: &mut RelayStatus, document: &Document) {
             Some(limit) => format!("{used}/{}", ByteSize(limit)),
             None => used,
         },
+        step: memory.step.clone(),
+        slope_bytes_per_hour: memory.slope_bytes_per_hour,
+        seconds_to_limit: memory.seconds_to_limit.map(signed),
+        pressure_since: None,
     });
     status.consumers = Some(signed(document.consumers.connected));
 }

@@ -155,7 +155,8 @@ fn the_schema_refuses_another_volume() {
 fn the_operator_refuses_another_volume_than_the_one_there() {
     let spec = with(full(), "/paused", json!(false));
     let mut world = full_world();
-    let built = super::super::build::build(&valid(&spec, &world)).unwrap();
+    let relay_built = valid(&spec, &world);
+    let built = super::super::build::build(&relay_built, relay_built.memory.at(relay_built.memory.limit)).unwrap();
     world.stateful_set = Some(built.stateful_set.into());
     let refused = |spec: &Value| validate(&relay(spec), &world, DEFAULT_IMAGE).err().map(|i| i.reason());
     assert_eq!(refused(&spec), None, "unchanged");
@@ -204,8 +205,9 @@ fn secrets_that_are_missing_are_told_and_looked_for_again() {
 fn defaults_are_filled_in() {
     let relay = valid(&minimal(), &world());
     assert_eq!(relay.image.reference, DEFAULT_IMAGE);
-    assert_eq!(relay.memory_limit.to_string(), "4Gi");
-    assert_eq!(relay.memory_request, relay.memory_limit);
+    assert_eq!(relay.memory.limit.to_string(), "4Gi");
+    assert_eq!(relay.memory.at(relay.memory.limit).request, relay.memory.limit);
+    assert_eq!(relay.memory.max, relay.memory.limit);
     assert_eq!(relay.storage_size.to_string(), "500Gi");
     assert_eq!(relay.settings.plc_url, "https://plc.directory");
     let image = valid(&full(), &full_world()).image.reference;
