@@ -219,7 +219,7 @@ pub struct MemorySpec {
 
     /// Restarts for its memory that the relay makes within an hour; 0 for none.
     #[serde(default = "default_max_restarts_per_hour")]
-    #[schemars(range(min = 0, max = 60))]
+    #[schemars(range(min = 0, max = 10))]
     pub max_restarts_per_hour: i32,
 
     /// Shortest time between two of them.

@@ -180,9 +180,9 @@ pub struct CountedStatus {
     /// Why the pod goes, once it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaving: Option<RestartCause>,
-    /// The pod has gone, and its last run is counted.
+    /// A run is under way that has still to end.
     #[serde(default)]
-    pub gone: bool,
+    pub running: bool,
 }
 
 /// One end of the relay.
@@ -230,4 +230,20 @@ pub enum RestartCause {
     Stopped,
     /// Nobody has seen of what.
     Unseen,
+}
+
+impl RestartCause {
+    /// Its name, as in the status.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PlannedRestart => "PlannedRestart",
+            Self::OOMKilled => "OOMKilled",
+            Self::Crashed => "Crashed",
+            Self::Evicted => "Evicted",
+            Self::NodeLost => "NodeLost",
+            Self::Stopped => "Stopped",
+            Self::Unseen => "Unseen",
+        }
+    }
 }

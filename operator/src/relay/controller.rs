@@ -13,6 +13,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Client, ResourceExt};
+use tokio::sync::OnceCell;
 
 use super::cache::{Cache, api, watch};
 use super::names::{INSTANCE, OPERATOR};
@@ -95,6 +96,7 @@ pub async fn run(
         admin,
         default_image,
         metrics,
+        can_resize: OnceCell::new(),
     });
     let controller = Controller::for_stream(relay_events, relays)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))

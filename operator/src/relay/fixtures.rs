@@ -98,6 +98,7 @@ pub(super) fn world() -> World {
         pod: None,
         door: None,
         document: None,
+        can_resize: false,
     }
 }
 

@@ -84,6 +84,15 @@ pub struct Memory {
     pub seconds_to_limit: Option<u64>,
 }
 
+impl Memory {
+    /// Whether the relay does something about its memory, or ought to.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        let acts = self.step.as_deref().is_some_and(|step| step != "none");
+        acts || self.soft_bytes.is_some_and(|soft| self.working_set_bytes >= soft)
+    }
+}
+
 /// Backfill jobs.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct Backfill {

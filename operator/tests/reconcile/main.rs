@@ -17,6 +17,7 @@ use relay_operator::metrics::Metrics;
 use relay_operator::relay::{Context, Error, OPERATOR, reconcile};
 use relay_operator::relay_admin::Client;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 const RELAY: &str = "/apis/relay.waow.tech/v1alpha1/namespaces/relays/relays/demo";
 const SECRET: &str = "/api/v1/namespaces/relays/secrets/demo-admin";
@@ -62,6 +63,7 @@ impl Story {
             recorder: Recorder::new(self.client.clone(), OPERATOR.into()),
             default_image: "relay.test/relay:1".into(),
             metrics: Metrics::default(),
+            can_resize: OnceCell::new(),
         };
         let relay: DeserializeGuard<_> = serde_json::from_value(self.api.get(RELAY)).unwrap();
         reconcile(Arc::new(relay), Arc::new(context)).await

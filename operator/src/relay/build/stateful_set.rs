@@ -28,8 +28,6 @@ const CONFIG_DIR: &str = "/etc/relay";
 const NONROOT: i64 = 65532;
 /// Readable by the relay's group, which owns the files of a projected volume.
 const GROUP_READ: i32 = 0o440;
-/// Time to store cursors and to close every consumer's connection properly, where the spec does not say.
-const GRACE_SECONDS: i64 = 60;
 /// The container that is the relay.
 pub(in crate::relay) const CONTAINER: &str = "relay";
 /// Pod annotation that changes when the relay has to read its files again.
@@ -76,7 +74,7 @@ fn pod(relay: &ValidRelay, memory: Resources) -> PodSpec {
         automount_service_account_token: Some(false),
         // A Service named "relay" in the namespace would set RELAY_… variables, which the relay reads.
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(relay.grace_seconds.unwrap_or(GRACE_SECONDS)),
+        termination_grace_period_seconds: Some(relay.grace_seconds()),
         node_selector: non_empty(relay.node_selector.clone()),
         image_pull_secrets: non_empty(
             pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>(),

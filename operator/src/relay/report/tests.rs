@@ -54,7 +54,8 @@ fn jobs(document: Document) -> Jobs {
 
 /// What is found of a relay that declares no backfill.
 fn findings(relay: &ValidRelay, world: &World, applied: &Result<Applied, Error>) -> Vec<Finding> {
-    conditions::findings(relay, world, applied, backfill::finding(&[], &Jobs::default()))
+    let memory = memory::finding(relay, &RelayStatus::default(), Timestamp::UNIX_EPOCH);
+    conditions::findings(relay, world, applied, memory, backfill::finding(&[], &Jobs::default()))
 }
 
 /// `TYPE STATUS REASON` of the three conditions that are observed.
@@ -170,7 +171,7 @@ fn figures_are_written_when_noticeable_and_due() {
     let status = |second: i64, edit: fn(&mut Value)| {
         let mut status = RelayStatus::default();
         let document = document(edit);
-        figures::fill(&mut status, &document);
+        figures::fill(&mut status, &document, None, Timestamp::UNIX_EPOCH);
         status.backfill = backfill::status(None, &jobs(document));
         status.observed_at = Some(Time(Timestamp::from_second(second).unwrap()));
         status
@@ -203,7 +204,7 @@ fn figures_are_written_when_noticeable_and_due() {
 #[test]
 fn figures_are_short_for_people_and_exact_for_programs() {
     let mut status = RelayStatus::default();
-    figures::fill(&mut status, &document(|d| d["events"]["perSecond"] = json!(12.345)));
+    figures::fill(&mut status, &document(|d| d["events"]["perSecond"] = json!(12.345)), None, Timestamp::UNIX_EPOCH);
     let memory = status.memory.unwrap();
     assert_eq!(status.events_per_second, Some(12.3));
     assert_eq!((memory.working_set_bytes, memory.summary.as_str()), (73_400_320, "70Mi/512Mi"));

@@ -15,7 +15,7 @@ const HARD_PERCENT: RangeInclusive<i32> = 55..=97;
 /// Fewest percent between the two: less is passed in a moment.
 const DISTANCE_MIN: i32 = 5;
 /// Restarts of a relay for its memory; more within an hour is no operation.
-const RESTARTS_PER_HOUR: RangeInclusive<i32> = 0..=60;
+const RESTARTS_PER_HOUR: RangeInclusive<i32> = 0..=10;
 /// Times to stop: the pod's last 10 seconds are not the relay's, and those before must be enough to drain.
 const GRACE_SECONDS: RangeInclusive<i64> = 20..=3600;
 

@@ -25,6 +25,8 @@ use crate::secret::Redacted;
 pub use memory::{Memory, Resources};
 pub use window::Window;
 
+/// Time to store cursors and to close every consumer's connection properly, where the spec does not say.
+const DEFAULT_GRACE_SECONDS: i64 = 60;
 /// Longest DNS name.
 const MAX_HOSTNAME: usize = 253;
 
@@ -67,6 +69,14 @@ pub struct ValidRelay {
     pub admin: SecretKey,
     /// The admin token is new: its Secret is still to be made.
     pub admin_generated: bool,
+}
+
+impl ValidRelay {
+    /// Time that the pod has to stop, in seconds.
+    #[must_use]
+    pub fn grace_seconds(&self) -> i64 {
+        self.grace_seconds.unwrap_or(DEFAULT_GRACE_SECONDS)
+    }
 }
 
 /// A container image.
