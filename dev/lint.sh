@@ -23,5 +23,7 @@ check scripts "scripts" shellcheck --external-sources --source-path=SCRIPTDIR "$
 check format "the format" "$ROOT/dev/cargo.sh" fmt --all --check
 check clippy "with clippy (the first time usually 10 minutes)" \
   "$ROOT/dev/cargo.sh" clippy --release --locked --workspace --all-targets -- --deny warnings
+# Those of other systems too, which no build here has fetched: cargo-deny looks at all.
+"$ROOT/dev/cargo.sh" fetch --locked --quiet
 check dependencies "licences and sources of dependencies" \
   "$DENY/bin/cargo-deny" --manifest-path "$ROOT/Cargo.toml" --offline check bans licenses sources
