@@ -24,6 +24,7 @@ pub struct Api(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     objects: BTreeMap<String, Value>,
+    refusal: Option<&'static str>,
     writes: Vec<String>,
 }
 
@@ -46,6 +47,11 @@ impl Api {
             Value::Null => inner.objects.remove(path),
             object => inner.objects.insert(path.into(), object),
         };
+    }
+
+    /// From now on resizes are refused with this message, or taken.
+    pub fn refuse_resizes(&self, message: Option<&'static str>) {
+        self.0.lock().unwrap().refusal = message;
     }
 
     /// The object at `path`, or `null`.
@@ -115,6 +121,15 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, body: Bytes) -
             }
             inner.store(path, body)
         }
+        Method::PATCH if path.ends_with("/resize") => match inner.refusal {
+            Some(message) => failure(StatusCode::UNPROCESSABLE_ENTITY, message),
+            None => {
+                let path = path.trim_end_matches("/resize").to_owned();
+                let mut pod = inner.objects.get(&path).cloned().unwrap_or_default();
+                pod["spec"]["containers"][0]["resources"] = body["spec"]["containers"][0]["resources"].clone();
+                inner.store(path, pod)
+            }
+        },
         Method::PATCH => match path.strip_suffix("/status") {
             Some(path) => {
                 let mut object = inner.objects.get(path).cloned().unwrap_or_default();

@@ -3,6 +3,7 @@
 
 mod api;
 mod backfill;
+mod memory;
 mod relay;
 
 use std::sync::Arc;

@@ -96,6 +96,15 @@ fn the_pod_is_replaced_when_its_files_change_and_only_then() {
     assert_ne!(template(&full(), &world), base, "another database is another connection");
 
     let mut spec = full();
+    spec["memory"]["softPercent"] = json!(70);
+    assert_ne!(template(&spec, &full_world()), base, "another mark is another configuration");
+
+    let mut spec = full();
+    spec["memory"]["max"] = json!("4Gi");
+    spec["update"] = json!({});
+    assert_eq!(template(&spec, &full_world()), base, "how far the limit may grow is the operator's");
+
+    let mut spec = full();
     spec["backfill"] = json!({});
     assert_eq!(template(&spec, &full_world()), base, "jobs are the admin API's");
 

@@ -38,16 +38,14 @@ fn terminated(code: i32, reason: &str, message: &str) -> Value {
     json!({"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": finished}})
 }
 
-/// `pod`, of which `edit` makes one that goes.
-fn going(mut pod: Pod, edit: Value) -> Pod {
+/// `pod` with other fields, by their paths.
+fn going(pod: Pod, fields: Value) -> Pod {
     let mut json = serde_json::to_value(&pod).unwrap();
-    for (path, value) in edit.as_object().unwrap() {
-        *json.pointer_mut(path.rsplit_once('/').unwrap().0).unwrap().as_object_mut().unwrap().entry(
-            path.rsplit_once('/').unwrap().1.to_owned(),
-        ).or_default() = value.clone();
+    for (path, value) in fields.as_object().unwrap() {
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        json.pointer_mut(parent).unwrap()[name] = value.clone();
     }
-    pod = serde_json::from_value(json).unwrap();
-    pod
+    serde_json::from_value(json).unwrap()
 }
 
 fn deleted(pod: Pod) -> Pod {
@@ -58,9 +56,8 @@ fn disrupted(pod: Pod, reason: &str, unready_since: Option<&str>) -> Pod {
     let mut conditions = vec![json!({
         "type": "DisruptionTarget", "status": "True", "reason": reason, "lastTransitionTime": "2026-11-28T10:00:00Z",
     })];
-    conditions.extend(
-        unready_since.map(|since| json!({"type": "Ready", "status": "False", "lastTransitionTime": since})),
-    );
+    conditions
+        .extend(unready_since.map(|since| json!({"type": "Ready", "status": "False", "lastTransitionTime": since})));
     going(deleted(pod), json!({"/status/conditions": conditions}))
 }
 
@@ -98,11 +95,11 @@ fn causes_are_told_apart() {
     let evicted: fn(Pod) -> Pod = |pod| disrupted(pod, "EvictionByEvictionAPI", None);
     let preempted: fn(Pod) -> Pod = |pod| disrupted(pod, "PreemptionByScheduler", None);
     let pressed: fn(Pod) -> Pod = |pod| going(pod, json!({"/status/phase": "Failed", "/status/reason": "Evicted"}));
-    let shut_down: fn(Pod) -> Pod = |pod| going(pod, json!({"/status/phase": "Failed", "/status/reason": "Terminated"}));
+    let shut_down: fn(Pod) -> Pod =
+        |pod| going(pod, json!({"/status/phase": "Failed", "/status/reason": "Terminated"}));
     let collected: fn(Pod) -> Pod = |pod| disrupted(pod, "DeletionByPodGC", None);
     let tainted: fn(Pod) -> Pod = |pod| disrupted(pod, "DeletionByTaintManager", None);
-    let unreachable: fn(Pod) -> Pod =
-        |pod| disrupted(pod, "DeletionByTaintManager", Some("2026-11-28T09:55:00Z"));
+    let unreachable: fn(Pod) -> Pod = |pod| disrupted(pod, "DeletionByTaintManager", Some("2026-11-28T09:55:00Z"));
     #[rustfmt::skip]
     let table = [
         ("a planned restart", r(75, "Error", RECORDED), "PlannedRestart"),
@@ -141,8 +138,9 @@ fn each_run_is_counted_once_however_it_is_looked_at() {
     let lost = || terminated(137, "ContainerStatusUnknown", "");
     let a = |restarts, state: Value, last: Value| Some(pod("a", restarts, state, last));
     let b = || Some(pod("b", 0, running(), json!({})));
+    type Case<'a> = (&'a str, Vec<Option<Pod>>, &'a [&'a str]);
     #[rustfmt::skip]
-    let table: &[(&str, Vec<Option<Pod>>, &[&str])] = &[
+    let table: &[Case] = &[
         ("nothing", vec![None, None], &[]),
         ("a start", vec![None, a(0, running(), json!({}))], &[]),
         ("seen at every stage", vec![a(0, running(), json!({})), a(0, planned(), json!({})), a(0, waiting(), planned()), a(1, running(), planned())], &["PlannedRestart"]),
@@ -199,7 +197,10 @@ fn the_relays_last_words_are_passed_on() {
     assert!(planned.message.unwrap().contains("has passed the hard mark"));
 
     let log = end(1, "Error", "INFO starting\nERROR the log cannot be opened\n");
-    assert_eq!(log.message.unwrap(), "The relay ended with exit code 1 (Error): INFO starting\nERROR the log cannot be opened");
+    assert_eq!(
+        log.message.unwrap(),
+        "The relay ended with exit code 1 (Error): INFO starting\nERROR the log cannot be opened"
+    );
     let json_line = end(1, "Error", r#"{"level":"ERROR","message":"no"}"#);
     assert!(json_line.message.unwrap().contains(r#""level":"ERROR""#), "a log of one line is no last word");
     assert_eq!(json_line.reason.as_deref(), Some("Error"));

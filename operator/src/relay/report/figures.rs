@@ -53,10 +53,10 @@ pub(super) fn without(status: &RelayStatus) -> RelayStatus {
         seq: None,
         hosts: None,
         events_per_second: None,
-        memory: status.memory.as_ref().map(|memory| MemoryStatus {
-            pressure_since: memory.pressure_since.clone(),
-            ..MemoryStatus::default()
-        }),
+        memory: status
+            .memory
+            .as_ref()
+            .map(|memory| MemoryStatus { pressure_since: memory.pressure_since.clone(), ..MemoryStatus::default() }),
         consumers: None,
         backfill: status.backfill.as_ref().map(backfill::without_figures),
         observed_at: None,

@@ -23,11 +23,13 @@ pub(super) fn finding(relay: &ValidRelay, status: &RelayStatus, now: Timestamp) 
     let recent = |cause| ends(status, cause, now);
     let allowed = usize::try_from(asked.restarts_per_hour).unwrap_or(0);
     if allowed > 0 && recent(RestartCause::PlannedRestart) >= allowed {
-        let message = "The relay has restarted for its memory as often as it may within an hour; raise spec.memory.limit.";
+        let message =
+            "The relay has restarted for its memory as often as it may within an hour; raise spec.memory.limit.";
         return found(Verdict::Bad, "RestartLoop", message);
     }
     if recent(RestartCause::OOMKilled) > 0 {
-        let message = "The kernel has killed the relay at its memory limit within the last hour; status.restarts says when.";
+        let message =
+            "The kernel has killed the relay at its memory limit within the last hour; status.restarts says when.";
         return found(Verdict::Bad, "OOMKilled", message);
     }
     let Some(memory) = &status.memory else {
@@ -67,7 +69,8 @@ pub(super) fn finding(relay: &ValidRelay, status: &RelayStatus, now: Timestamp) 
         let message = "Memory is short, and the limit has grown up to spec.memory.max; raise it.";
         return found(Verdict::Bad, "AtMaximum", message);
     }
-    let message = "Memory is short: the relay has shrunk its caches, and what can wait rests; status.memory.step says how far.";
+    let message =
+        "Memory is short: the relay has shrunk its caches, and what can wait rests; status.memory.step says how far.";
     found(Verdict::Waiting, "UnderPressure", message)
 }
 

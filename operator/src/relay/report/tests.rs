@@ -93,6 +93,7 @@ fn what_keeps_the_workload_from_being_ready_is_said() {
     outdated.labels_mut().insert("controller-revision-hash".into(), "demo-a".into());
     let waits = |reason: &str| waiting_pod(json!({"reason": reason, "message": "m"}), json!({}));
     let exited = json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "unknown key"}});
+    let planned = json!({"terminated": {"exitCode": 75, "reason": "Error"}});
     let unschedulable = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "m"}]});
     #[rustfmt::skip]
     let table = [
@@ -103,6 +104,7 @@ fn what_keeps_the_workload_from_being_ready_is_said() {
         ("starting", Some(stateful_set()), Some(waits("ContainerCreating")), "PodNotReady"),
         ("no image", Some(stateful_set()), Some(waits("ImagePullBackOff")), "ImageNotPulled"),
         ("no Secret", Some(stateful_set()), Some(waits("CreateContainerConfigError")), "ContainerNotStarted"),
+        ("planned restart", Some(stateful_set()), Some(waiting_pod(json!({"reason": "CrashLoopBackOff"}), planned)), "Restarting"),
         ("crash", Some(stateful_set()), Some(waiting_pod(json!({"reason": "CrashLoopBackOff"}), exited)), "CrashLooping"),
         ("no node", Some(stateful_set()), Some(pod(unschedulable)), "Unschedulable"),
     ];
@@ -190,6 +192,7 @@ fn figures_are_written_when_noticeable_and_due() {
         ("a job's state, at once", status(101, |d| d["backfill"]["jobs"][0]["state"] = json!("running")), true),
         ("a resume, at once", status(101, |d| d["backfill"]["jobs"][0]["resumes"] = json!(3)), true),
         ("a little more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(75_000_000)), false),
+        ("a step against pressure, at once", status(101, |d| d["memory"]["step"] = json!("caches")), true),
         ("much more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(90_000_000)), true),
         ("a little faster", status(1000, |d| d["events"]["perSecond"] = json!(12.8)), false),
         ("much faster", status(1000, |d| d["events"]["perSecond"] = json!(20.0)), true),

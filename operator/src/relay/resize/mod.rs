@@ -94,7 +94,8 @@ pub(super) fn events(before: Option<&ResizeStatus>, now: Option<&ResizeStatus>, 
     let mut news = Vec::new();
     let is_new = before.is_none_or(|before| before.limit != *limit);
     if is_new && *limit != now.grown_from {
-        let from = before.filter(|before| before.grown_from == now.grown_from).map_or(&now.grown_from, |old| &old.limit);
+        let from =
+            before.filter(|before| before.grown_from == now.grown_from).map_or(&now.grown_from, |old| &old.limit);
         let note = format!("Memory is short: the limit grows from {from} to {limit}.");
         news.push(event("MemoryLimitGrows", EventType::Normal, note));
     }
@@ -135,8 +136,9 @@ mod tests {
             Some(ResizeStatus { limit, grown_from, at: Time(at), state, message: Some("m".into()) })
         };
         let grows = "MemoryLimitGrows Memory is short: the limit grows from 1Gi to 1280Mi.";
+        type Case<'a> = (&'a str, Option<ResizeStatus>, Option<ResizeStatus>, &'a [&'a str]);
         #[rustfmt::skip]
-        let table: &[(&str, Option<ResizeStatus>, Option<ResizeStatus>, &[&str])] = &[
+        let table: &[Case] = &[
             ("nothing", None, None, &[]),
             ("grows", None, told("1280Mi", InProgress), &[grows]),
             ("still at it", told("1280Mi", InProgress), told("1280Mi", InProgress), &[]),
@@ -152,7 +154,8 @@ mod tests {
         ];
         for (case, before, now, want) in table {
             let events = events(before.as_ref(), now.as_ref(), ByteSize(1 << 30));
-            let got: Vec<_> = events.iter().map(|e| format!("{} {}", e.reason, e.note.as_deref().unwrap_or(""))).collect();
+            let got: Vec<_> =
+                events.iter().map(|e| format!("{} {}", e.reason, e.note.as_deref().unwrap_or(""))).collect();
             assert_eq!(got, *want, "{case}");
         }
     }

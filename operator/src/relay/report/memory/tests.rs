@@ -55,8 +55,8 @@ fn look(memory: Value, status: &RelayStatus) -> (&'static str, &'static str) {
 
 #[test]
 fn memory_is_healthy_or_there_is_a_reason_the_most_pressing_one() {
-    use RestartCause::{Crashed, OOMKilled, PlannedRestart};
     use ResizeState::{Deferred, Done, InProgress, Infeasible, WaitingForWindow};
+    use RestartCause::{Crashed, OOMKilled, PlannedRestart};
     let mut soon = uses(85, Some(10));
     soon.memory.as_mut().unwrap().seconds_to_limit = Some(60);
     let mut rising = uses(40, None);

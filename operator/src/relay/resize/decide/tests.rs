@@ -129,9 +129,8 @@ fn another_spec_ends_the_growth() {
 
 #[test]
 fn what_is_said_of_a_resize_is_what_the_pod_says() {
-    let pending = |reason: &str| {
-        json!([{"type": "PodResizePending", "status": "True", "reason": reason, "message": "no room"}])
-    };
+    let pending =
+        |reason: &str| json!([{"type": "PodResizePending", "status": "True", "reason": reason, "message": "no room"}]);
     let at_it = json!([{"type": "PodResizeInProgress", "status": "True"}]);
     let failing = json!([{"type": "PodResizeInProgress", "status": "True", "reason": "Error", "message": "in use"}]);
     let (grows, no_room, in_use) = (Some("1280Mi"), Some("no room"), Some("in use"));
@@ -205,7 +204,8 @@ fn where_pods_cannot_be_resized_the_template_changes_in_the_window() {
         Some(Arc::new(built.stateful_set))
     };
     let (old, new) = (template("1Gi"), template("1280Mi"));
-    relay.window = valid(&json!({"hostname": "relay.test", "update": {"window": "Thu 01:00-02:00 UTC"}}), &world()).window;
+    relay.window =
+        valid(&json!({"hostname": "relay.test", "update": {"window": "Thu 01:00-02:00 UTC"}}), &world()).window;
     let grown = before(None, Some(told("1280Mi", ResizeState::WaitingForWindow, 0)));
     let look = |relay: &ValidRelay, stateful_set: &Option<Arc<_>>, second| {
         let stateful_set = stateful_set.clone();
