@@ -96,6 +96,7 @@ pub(super) fn world() -> World {
         stateful_set: None,
         service: None,
         pod: None,
+        gone_pod: None,
         door: None,
         document: None,
         can_resize: false,

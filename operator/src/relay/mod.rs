@@ -27,7 +27,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use tokio::sync::OnceCell;
 
-pub use cache::Cache;
+pub use cache::{Cache, GonePods};
 pub use controller::{Options, run, wait_for_crd};
 pub use names::OPERATOR;
 

@@ -29,6 +29,8 @@ pub struct World {
     pub service: Option<Arc<Service>>,
     /// The relay's pod.
     pub pod: Option<Arc<Pod>>,
+    /// The pod before it, as it was when it went.
+    pub gone_pod: Option<Arc<Pod>>,
     /// The relay's admin API; `None` when there is no running pod to ask.
     pub door: Option<Door>,
     /// The relay's status document, where there is somebody to ask.
@@ -103,6 +105,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
         pod,
+        gone_pod: cache.gone_pods.last(&namespace, &names::pod(&name)),
         door,
         document,
         can_resize,

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use kube::Client;
 use kube::runtime::reflector::{Store, store::Writer};
 use kube::runtime::watcher::Event;
-use relay_operator::relay::Cache;
+use relay_operator::relay::{Cache, GonePods};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -82,6 +82,7 @@ impl Api {
             services: self.store("/services/"),
             stateful_sets: self.store("/statefulsets/"),
             pods: self.store("/pods/"),
+            gone_pods: GonePods::default(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Ends of a relay: of what, and how many. Pure.
 //!
-//! The pod shows at most the last two runs of its container, and is gone soon after it has ended. What is counted is kept in
-//! the status with the number of runs that it covers, so that each end is counted once: by reconciles that see it again, and
-//! by an operator that has been restarted itself. What has come and gone between two looks is counted as unseen.
+//! A pod shows at most the last two runs of its container; what it showed when it went, the operator knows if it has watched.
+//! What is counted is kept in the status with the number of runs that it covers, so that each end is counted once: by
+//! reconciles that see it again, and by an operator that has been restarted itself. What has come and gone between two looks
+//! is counted as unseen.
 
 mod cause;
 
@@ -38,19 +39,29 @@ pub(super) struct New {
     pub(super) end: RestartStatus,
 }
 
-/// Counts what `pod`, the relay's pod as it is now, shows beyond what is in `before`.
-pub(super) fn observe(before: Option<&RestartsStatus>, pod: Option<&Pod>, now: Timestamp) -> Observed {
+/// Counts what `pod`, the relay's pod as it is now, shows beyond what is in `before`; and what `gone` does, the pod before it.
+pub(super) fn observe(
+    before: Option<&RestartsStatus>,
+    pod: Option<&Pod>,
+    gone: Option<&Pod>,
+    now: Timestamp,
+) -> Observed {
     let mut status = before.cloned().unwrap_or_default();
     let mut new = Vec::new();
     let uid = pod.and_then(ResourceExt::uid);
     let counted = status.counted.take();
-    let (same, gone) = counted.map_or((None, None), |counted| match Some(&counted.pod_uid) == uid.as_ref() {
+    let (same, other) = counted.map_or((None, None), |counted| match Some(&counted.pod_uid) == uid.as_ref() {
         true => (Some(counted), None),
         false => (None, Some(counted)),
     });
-    if let Some(CountedStatus { running: true, leaving, .. }) = gone {
-        let message = "The pod has gone without telling how its last run ended.";
-        new.push(New::one(bare(now, leaving.unwrap_or(RestartCause::Unseen), message)));
+    if let Some(mut counted) = other {
+        if let Some(gone) = gone.filter(|gone| gone.uid().as_ref() == Some(&counted.pod_uid)) {
+            counted = look(counted, gone, now, &mut new);
+        }
+        if counted.running {
+            let message = "The pod has gone without telling how its last run ended.";
+            new.push(New::one(bare(now, counted.leaving.unwrap_or(RestartCause::Unseen), message)));
+        }
     }
     if let (Some(pod), Some(pod_uid)) = (pod, uid) {
         let counted = same.unwrap_or_else(|| CountedStatus { pod_uid, ..CountedStatus::default() });

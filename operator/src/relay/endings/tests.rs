@@ -66,14 +66,14 @@ fn causes(looks: &[Option<Pod>]) -> Vec<String> {
     let mut status = None;
     let mut causes = Vec::new();
     for look in looks {
-        let seen = observe(status.as_ref(), look.as_ref(), at(1000));
+        let seen = observe(status.as_ref(), look.as_ref(), None, at(1000));
         causes.extend(seen.new.iter().map(|new| match new.count {
             1 => new.end.cause.name().to_owned(),
             count => format!("{}×{count}", new.end.cause.name()),
         }));
         // As it comes back from the API server.
         let stored: RestartsStatus = serde_json::from_value(serde_json::to_value(&seen.status).unwrap()).unwrap();
-        let again = observe(Some(&stored), look.as_ref(), at(2000));
+        let again = observe(Some(&stored), look.as_ref(), None, at(2000));
         assert_eq!((again.new.len(), &again.status), (0, &stored), "an unchanged pod is no news: {look:?}");
         status = Some(stored);
     }
@@ -173,19 +173,47 @@ fn each_run_is_counted_once_however_it_is_looked_at() {
 
 #[test]
 fn an_eviction_that_the_operator_has_planned_is_a_planned_restart() {
-    let mut status = observe(None, Some(&pod("a", 0, running(), json!({}))), at(1)).status;
+    let mut status = observe(None, Some(&pod("a", 0, running(), json!({}))), None, at(1)).status;
     status.counted.as_mut().unwrap().leaving = Some(RestartCause::PlannedRestart);
     let leaving = disrupted(pod("a", 0, running(), json!({})), "EvictionByEvictionAPI", None);
-    let status = observe(Some(&status), Some(&leaving), at(2)).status;
-    let gone = observe(Some(&status), None, at(3));
+    let status = observe(Some(&status), Some(&leaving), None, at(2)).status;
+    let gone = observe(Some(&status), None, None, at(3));
     assert_eq!(gone.new[0].end.cause, RestartCause::PlannedRestart);
+}
+
+#[test]
+fn a_pod_that_has_gone_tells_of_its_last_run() {
+    let seen = observe(None, Some(&pod("a", 0, running(), json!({}))), None, at(1)).status;
+    let next = pod("b", 0, running(), json!({}));
+    let stopped = RECORDED.replace("MemoryHardMark", "Stopped");
+    let drained = terminated(0, "Completed", &stopped);
+    let removed = going(pod("a", 0, running(), json!({})), json!({"/status/phase": "Failed"}));
+    #[rustfmt::skip]
+    let table = [
+        ("a rollout", deleted(pod("a", 0, drained.clone(), json!({}))), vec!["Stopped"], true),
+        ("an eviction", disrupted(pod("a", 0, drained, json!({})), "EvictionByEvictionAPI", None), vec!["Evicted"], true),
+        ("a node that was removed", disrupted(removed, "DeletionByPodGC", None), vec!["NodeLost"], false),
+        ("two ends at once", deleted(pod("a", 1, terminated(0, "Completed", ""), terminated(137, "OOMKilled", ""))), vec!["OOMKilled", "Stopped"], true),
+        ("removed by force", pod("a", 0, running(), json!({})), vec!["Unseen"], false),
+        ("another pod", deleted(pod("c", 0, terminated(1, "Error", ""), json!({}))), vec!["Unseen"], false),
+    ];
+    for (case, gone, want, has_code) in table {
+        for now in [None, Some(&next)] {
+            let observed = observe(Some(&seen), now, Some(&gone), at(2));
+            let causes: Vec<_> = observed.new.iter().map(|new| new.end.cause.name()).collect();
+            assert_eq!(causes, want, "{case}");
+            assert_eq!(observed.status.last[0].exit_code.is_some(), has_code, "{case}");
+            let again = observe(Some(&observed.status), now, Some(&gone), at(3));
+            assert_eq!(again.new, [], "{case}: once");
+        }
+    }
 }
 
 #[test]
 fn the_relays_last_words_are_passed_on() {
     let end = |code, reason: &str, message: &str| {
         let pod = pod("a", 1, running(), terminated(code, reason, message));
-        observe(None, Some(&pod), at(1000)).status.last.remove(0)
+        observe(None, Some(&pod), None, at(1000)).status.last.remove(0)
     };
     let planned = end(75, "Error", RECORDED);
     assert_eq!(planned.at.0, "2026-11-28T10:00:00Z".parse().unwrap());
@@ -216,7 +244,7 @@ fn the_status_keeps_the_newest_ten() {
     let mut status = None;
     for run in 1..=12 {
         let pod = pod("a", run, running(), terminated(run, "Error", ""));
-        status = Some(observe(status.as_ref(), Some(&pod), at(1000)).status);
+        status = Some(observe(status.as_ref(), Some(&pod), None, at(1000)).status);
     }
     let status = status.unwrap();
     assert_eq!(status.crashed, 12);

@@ -88,7 +88,8 @@ pub(super) async fn invalid(context: &Context, relay: &Relay, world: &World, inv
 }
 
 fn ends(before: Option<&RelayStatus>, world: &World, now: Timestamp) -> Observed {
-    endings::observe(before.and_then(|before| before.restarts.as_ref()), world.pod.as_deref(), now)
+    let before = before.and_then(|before| before.restarts.as_ref());
+    endings::observe(before, world.pod.as_deref(), world.gone_pod.as_deref(), now)
 }
 
 /// What is new: to be counted, and to be told.

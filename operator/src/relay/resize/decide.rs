@@ -19,7 +19,7 @@ const SUSTAINED: Duration = Duration::from_secs(30);
 const URGENT: Duration = Duration::from_secs(10 * 60);
 /// A step of growth is the limit of the spec divided by this.
 const STEPS_PER_LIMIT: u64 = 4;
-/// Limits grow in whole units of this, which is what people read.
+/// Limits grow in whole units of this, which is what people read; and the kernel, which counts in pages, may be off by less.
 const UNIT: u64 = 1 << 20;
 /// When a resize that the API server has refused is tried again.
 const RETRY_REFUSED: Duration = Duration::from_secs(10 * 60);
@@ -95,7 +95,7 @@ fn held(memory: &Memory, told: Option<&ResizeStatus>) -> ByteSize {
 fn grows(relay: &ValidRelay, before: Option<&RelayStatus>, world: &World, held: ByteSize, now: Timestamp) -> bool {
     let Some(Ok(document)) = &world.document else { return false };
     let used = &document.memory;
-    if relay.paused || held >= relay.memory.max || used.limit_bytes != Some(held.0) {
+    if relay.paused || held >= relay.memory.max || used.limit_bytes.is_none_or(|limit| !is_about(limit, held)) {
         return false;
     }
     let mark = |told: Option<u64>, percent: i32| told.unwrap_or(held.0 / 100 * u64::from(percent.unsigned_abs()));
@@ -134,7 +134,7 @@ fn progress(pod: Option<&Pod>, wanted: Resources, can_resize: bool) -> (ResizeSt
     let in_force = endings::container(pod).and_then(endings::limit);
     match condition("PodResizeInProgress") {
         Some(at_it) => (ResizeState::InProgress, at_it.message.clone().filter(|message| !message.is_empty())),
-        None if in_force.is_none_or(|in_force| in_force == wanted.limit) => (ResizeState::Done, None),
+        None if in_force.is_none_or(|in_force| is_about(in_force.0, wanted.limit)) => (ResizeState::Done, None),
         None => (ResizeState::InProgress, None),
     }
 }
@@ -163,6 +163,10 @@ fn is_running(pod: Option<&Pod>) -> bool {
 
 fn is(text: &str, size: ByteSize) -> bool {
     ByteSize::parse(text) == Some(size)
+}
+
+fn is_about(bytes: u64, size: ByteSize) -> bool {
+    bytes.abs_diff(size.0) < UNIT
 }
 
 /// Time since `then`; none while a clock says that it is still to come.

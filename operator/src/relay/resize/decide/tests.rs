@@ -77,6 +77,7 @@ fn the_limit_grows_when_pressure_lasts_or_there_is_no_time() {
         ("pressure that lasts", GI, 81, None, Some(970), None, "1280Mi"),
         ("pressure that lasts, below the mark now", GI, 79, None, Some(900), None, "1Gi"),
         ("halfway to the hard mark", GI, 85, None, None, None, "1280Mi"),
+        ("the kernel counts in pages", GI - 4096, 85, None, None, None, "1280Mi"),
         ("at the limit soon", GI, 81, Some(599), None, None, "1280Mi"),
         ("at the limit some time", GI, 81, Some(601), None, None, "1Gi"),
         ("at the limit soon, far below", GI, 70, Some(10), None, None, "1Gi"),
