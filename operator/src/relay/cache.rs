@@ -106,7 +106,7 @@ pub(super) fn watch_pods(
     namespace: Option<&str>,
     gone: GonePods,
 ) -> (Store<Pod>, impl Stream<Item = Result<Pod, watcher::Error>> + Send + 'static) {
-    watch_and(client, namespace, move |event| {
+    watch_and(client, namespace, move |event: &Result<watcher::Event<Pod>, watcher::Error>| {
         if let Ok(watcher::Event::Delete(pod)) = event {
             gone.remember(pod.clone());
         }

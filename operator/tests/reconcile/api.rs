@@ -25,6 +25,7 @@ pub struct Api(Arc<Mutex<Inner>>);
 struct Inner {
     objects: BTreeMap<String, Value>,
     refusal: Option<&'static str>,
+    gone_pods: GonePods,
     writes: Vec<String>,
 }
 
@@ -40,13 +41,16 @@ impl Api {
         (api, client)
     }
 
-    /// Puts an object there behind the operator's back, or with `null` takes it away.
+    /// Puts an object there behind the operator's back, or with `null` takes it away. The watch of pods sees those that go.
     pub fn put(&self, path: &str, object: Value) {
         let mut inner = self.0.lock().unwrap();
-        match object {
-            Value::Null => inner.objects.remove(path),
-            object => inner.objects.insert(path.into(), object),
-        };
+        if !object.is_null() {
+            inner.objects.insert(path.into(), object);
+        } else if let Some(gone) = inner.objects.remove(path)
+            && path.contains("/pods/")
+        {
+            inner.gone_pods.remember(serde_json::from_value(gone).unwrap());
+        }
     }
 
     /// From now on resizes are refused with this message, or taken.
@@ -82,7 +86,7 @@ impl Api {
             services: self.store("/services/"),
             stateful_sets: self.store("/statefulsets/"),
             pods: self.store("/pods/"),
-            gone_pods: GonePods::default(),
+            gone_pods: self.0.lock().unwrap().gone_pods.clone(),
         }
     }
 

@@ -35,12 +35,14 @@ struct Story {
     api: Api,
     client: kube::Client,
     admin_port: u16,
+    /// Pods that were made so far.
+    pods: usize,
 }
 
 impl Story {
     async fn of(spec: Value) -> Self {
         let (api, client) = Api::start().await;
-        let story = Self { api, client, admin_port: 1 };
+        let story = Self { api, client, admin_port: 1, pods: 0 };
         story.write(spec);
         story
     }

@@ -40,7 +40,8 @@ impl Story {
     async fn start_pod_of_template(&mut self, limit: u64, percent: u64) -> FakeRelay {
         let relay = self.start_pod(uses(limit, percent)).await;
         let mut pod = self.api.get(POD);
-        pod["metadata"]["uid"] = json!(format!("pod-{}", self.api.get(POD)["metadata"]["uid"]));
+        self.pods += 1;
+        pod["metadata"]["uid"] = json!(format!("pod-{}", self.pods));
         pod["spec"]["containers"] = self.api.get(STATEFUL_SET)["spec"]["template"]["spec"]["containers"].clone();
         self.api.put(POD, pod);
         self.kubelet_gives();
@@ -125,6 +126,34 @@ async fn ends_are_counted_once_and_told_once() {
     story.api.writes();
     story.reconcile().await.unwrap();
     assert_eq!(story.api.writes(), Vec::<String>::new(), "an unchanged world");
+}
+
+#[tokio::test]
+async fn a_pod_that_goes_is_known_by_its_last_state() {
+    let mut story = Story::of(super::minimal()).await;
+    story.reconcile().await.unwrap();
+    story.start_pod_of_template(4 * GI, 10).await;
+    story.reconcile().await.unwrap();
+
+    let mut pod = story.api.get(POD);
+    pod["metadata"]["deletionTimestamp"] = json!("2026-11-28T10:00:00Z");
+    pod["status"]["conditions"] = json!([
+        {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"},
+    ]);
+    story.api.put(POD, pod);
+    let stopped = TERMINATION.replace("MemoryHardMark", "Stopped");
+    story.container(|container| {
+        container["state"] = json!({"terminated": {"exitCode": 0, "reason": "Completed", "message": stopped}});
+    });
+    // Nobody looks before the next pod is there.
+    story.api.put(POD, Value::Null);
+    story.start_pod_of_template(4 * GI, 10).await;
+    for _ in 0..2 {
+        story.reconcile().await.unwrap();
+    }
+    let restarts = story.status()["restarts"].clone();
+    assert_eq!((&restarts["evicted"], &restarts["last"][0]["seq"]), (&json!(1), &json!(123_456)), "{restarts}");
+    assert_eq!(story.events_of("Evicted").len(), 1);
 }
 
 #[tokio::test]
