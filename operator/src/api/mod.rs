@@ -1,6 +1,7 @@
 //! The kinds of the API group `relay.waow.tech`: types and the rules of their schema, no behaviour.
 
 mod backfill;
+mod memory;
 pub mod patterns;
 mod relay;
 mod status;
@@ -11,10 +12,11 @@ pub use backfill::{
     BackfillCollections, BackfillJobStatus, BackfillSource, BackfillSpec, BackfillStatus, COLLECTIONS_NEED_SOURCES,
     CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
 };
+pub use memory::{MemoryResize, MemorySpec};
 pub use relay::{
     AccessSpec, AdminSecretRef, AdminSpec, DatabaseSecretRef, DatabaseSpec, Durability, FirehoseSpec, ImageSpec,
-    LimitsSpec, LocalRef, MemoryResize, MemorySpec, NodeSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType,
-    StorageSpec, UpdateSpec, UpstreamSpec, ValidationMode, ValidationSpec,
+    LimitsSpec, LocalRef, NodeSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec, UpdateSpec,
+    UpstreamSpec, ValidationMode, ValidationSpec,
 };
 pub use status::{
     CountedStatus, HostsStatus, MemoryStatus, RelayStatus, ResizeState, ResizeStatus, RestartCause, RestartStatus,

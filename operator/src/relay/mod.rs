@@ -159,7 +159,7 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
             return Ok(if invalid.is_final() { Action::await_change() } else { Action::requeue(RETRY_AFTER) });
         }
     };
-    let limits = resize::decide(&valid, relay.status.as_ref(), &world, world.can_resize, Timestamp::now());
+    let limits = resize::decide(relay, &valid, &world, Timestamp::now());
     let applied = if valid.paused {
         Ok(Applied::as_found(&world))
     } else {

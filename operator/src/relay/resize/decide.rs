@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{MemoryResize, RelayStatus, ResizeState, ResizeStatus};
+use crate::api::{MemoryResize, Relay, RelayStatus, ResizeState, ResizeStatus};
 use crate::relay::build::CONTAINER;
 use crate::relay::byte_size::ByteSize;
 use crate::relay::endings;
@@ -37,70 +37,70 @@ pub(in crate::relay) struct Limits {
     pub(in crate::relay) status: Option<ResizeStatus>,
 }
 
-/// Decides. `can_resize`: the API server can resize pods.
-pub(in crate::relay) fn decide(
-    relay: &ValidRelay,
-    before: Option<&RelayStatus>,
-    world: &World,
-    can_resize: bool,
-    now: Timestamp,
-) -> Limits {
-    let memory = &relay.memory;
+/// Decides for `relay`, as it is when it is valid.
+pub(in crate::relay) fn decide(relay: &Relay, valid: &ValidRelay, world: &World, now: Timestamp) -> Limits {
+    let memory = &valid.memory;
     if memory.resize == MemoryResize::Never {
         return Limits { wanted: memory.at(memory.limit), kept: None, patch: None, status: None };
     }
+    let before = relay.status.as_ref();
     let told = before.and_then(|before| before.resize.as_ref());
-    let held = held(memory, told);
-    let limit = match grows(relay, before, world, held, now) {
+    let pod = world.pod.as_deref();
+    let is_edited = before.is_none_or(|before| before.observed_generation != relay.metadata.generation);
+    let held = held(memory, told, pod.and_then(spec).filter(|_| !is_edited));
+    let limit = match !valid.paused && grows(memory, before, world, held, now) {
         true => ByteSize((held.0 + step(memory)).min(memory.max.0)),
         false => held,
     };
     let (wanted, has_grown) = (memory.at(limit), limit != memory.limit);
-    let pod = world.pod.as_deref();
     let lacks_it = pod.and_then(spec).is_some_and(|has| has != wanted);
     let same = told.filter(|told| is(&told.limit, limit));
     let refused = same.filter(|told| told.state == ResizeState::Infeasible && lacks_it);
     let rests = refused.is_some_and(|told| age(told.at.0, now) < RETRY_REFUSED);
-    let patches = can_resize && lacks_it && is_running(pod) && !rests && !relay.paused;
+    let patches = world.can_resize && lacks_it && is_running(pod) && !rests && !valid.paused;
     let (state, message) = match refused {
         Some(told) => (told.state, told.message.clone()),
-        None => progress(pod, wanted, can_resize),
+        None => progress(pod, wanted, world.can_resize),
     };
     let at = match same {
         Some(told) if refused.is_none() || rests => told.at.clone(),
         _ => Time(now),
     };
-    let waits = has_grown && relay.window.is_some_and(|window| !window.contains(now));
-    let is_told = has_grown || can_resize && pod.is_some() && state != ResizeState::Done;
+    let waits = has_grown && valid.window.is_some_and(|window| !window.contains(now));
+    let is_told = has_grown || world.can_resize && pod.is_some() && state != ResizeState::Done;
     let status = || {
         let (limit, grown_from) = (limit.to_string(), memory.limit.to_string());
         ResizeStatus { limit, grown_from, at, state, message }
     };
     Limits {
         wanted,
-        kept: if can_resize || waits { template(world) } else { None },
+        kept: if world.can_resize || waits { template(world) } else { None },
         patch: patches.then_some(wanted),
         status: is_told.then(status),
     }
 }
 
 /// The limit up to which it has grown, as far as the spec still has it so.
-fn held(memory: &Memory, told: Option<&ResizeStatus>) -> ByteSize {
-    let grown = told.filter(|told| is(&told.grown_from, memory.limit));
-    let grown = grown.and_then(|told| ByteSize::parse(&told.limit)).unwrap_or(memory.limit);
-    grown.clamp(memory.limit, memory.max)
+///
+/// What was told may be a little old, and the pod know better: while nobody edits the spec, nothing takes back what `has` is.
+fn held(memory: &Memory, told: Option<&ResizeStatus>, has: Option<Resources>) -> ByteSize {
+    let told = told.filter(|told| is(&told.grown_from, memory.limit));
+    let grown = told.and_then(|told| ByteSize::parse(&told.limit));
+    let is_taken_back = told.is_some_and(|told| told.limit == told.grown_from);
+    let has = has.map(|has| has.limit).filter(|_| !is_taken_back);
+    grown.max(has).unwrap_or(memory.limit).clamp(memory.limit, memory.max)
 }
 
 /// Whether the relay has `held`, needs more, and may have it.
-fn grows(relay: &ValidRelay, before: Option<&RelayStatus>, world: &World, held: ByteSize, now: Timestamp) -> bool {
+fn grows(memory: &Memory, before: Option<&RelayStatus>, world: &World, held: ByteSize, now: Timestamp) -> bool {
     let Some(Ok(document)) = &world.document else { return false };
     let used = &document.memory;
-    if relay.paused || held >= relay.memory.max || used.limit_bytes.is_none_or(|limit| !is_about(limit, held)) {
+    if held >= memory.max || used.limit_bytes.is_none_or(|limit| !is_about(limit, held)) {
         return false;
     }
     let mark = |told: Option<u64>, percent: i32| told.unwrap_or(held.0 / 100 * u64::from(percent.unsigned_abs()));
-    let soft = mark(used.soft_bytes, relay.memory.soft_percent);
-    let hard = mark(used.hard_bytes, relay.memory.hard_percent);
+    let soft = mark(used.soft_bytes, memory.soft_percent);
+    let hard = mark(used.hard_bytes, memory.hard_percent);
     if used.working_set_bytes < soft {
         return false;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::relay::fixtures::{minimal, valid, world};
+use crate::relay::fixtures::{minimal, relay, valid, world};
 
 const GI: u64 = 1 << 30;
 
@@ -13,15 +13,31 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// A relay with this memory; 1970-01-01 is a Thursday.
-fn relay(memory: Value) -> ValidRelay {
+fn with_memory(memory: Value) -> Value {
     let mut spec = minimal();
     spec["memory"] = memory;
-    valid(&spec, &world())
+    spec
+}
+
+/// What is decided of a relay with this spec, after `before` was reported of the same.
+fn look(spec: &Value, before: RelayStatus, world: &World, second: i64) -> Limits {
+    let mut relay = relay(spec);
+    relay.status = Some(RelayStatus { observed_generation: relay.metadata.generation, ..before });
+    decide(&relay, &valid(spec, world), world, at(second))
 }
 
 fn in_place() -> Value {
-    json!({"limit": "1Gi", "max": "2Gi", "resize": "InPlace"})
+    with_memory(json!({"limit": "1Gi", "max": "2Gi", "resize": "InPlace"}))
+}
+
+/// A cluster that can resize pods.
+fn able() -> World {
+    World { can_resize: true, ..world() }
+}
+
+/// The same with a pod.
+fn with_pod(pod: Pod) -> World {
+    World { pod: Some(Arc::new(pod)), ..able() }
 }
 
 /// A pod with `has` in its spec and `in_force` in its cgroup.
@@ -47,11 +63,7 @@ fn uses(limit: u64, percent: u64, seconds_to_limit: Option<u64>) -> World {
         "softBytes": limit / 100 * 80, "hardBytes": limit / 100 * 90, "secondsToLimit": seconds_to_limit,
     });
     let size = ByteSize(limit).to_string();
-    World {
-        document: Some(Ok(serde_json::from_value(json).unwrap())),
-        pod: Some(Arc::new(pod(&size, &size, json!([])))),
-        ..world()
-    }
+    World { document: Some(Ok(serde_json::from_value(json).unwrap())), ..with_pod(pod(&size, &size, json!([]))) }
 }
 
 /// What was reported before: pressure since then, and a limit.
@@ -88,44 +100,62 @@ fn the_limit_grows_when_pressure_lasts_or_there_is_no_time() {
         ("at the maximum", 2 * GI, 95, None, Some(0), done("2Gi", 0), "2Gi"),
     ];
     for (case, limit, percent, seconds, pressure_since, resize, want) in table {
-        let before = before(pressure_since, resize);
-        let limits = decide(&relay(in_place()), Some(&before), &uses(limit, percent, seconds), true, at(1000));
+        let limits = look(&in_place(), before(pressure_since, resize), &uses(limit, percent, seconds), 1000);
         assert_eq!(limits.wanted.limit.to_string(), want, "{case}");
     }
-    let hurry = uses(GI, 95, None);
-    let mut paused = relay(in_place());
-    paused.paused = true;
-    for (case, relay) in [
-        ("never", relay(json!({"limit": "1Gi", "max": "2Gi"}))),
-        ("no maximum", relay(json!({"limit": "1Gi", "resize": "InPlace"}))),
+    let mut paused = in_place();
+    paused["paused"] = json!(true);
+    for (case, spec) in [
+        ("never", with_memory(json!({"limit": "1Gi", "max": "2Gi"}))),
+        ("no maximum", with_memory(json!({"limit": "1Gi", "resize": "InPlace"}))),
         ("paused", paused),
     ] {
-        let limits = decide(&relay, None, &hurry, true, at(1000));
+        let limits = look(&spec, RelayStatus::default(), &uses(GI, 95, None), 1000);
         assert_eq!((limits.wanted.limit, limits.patch), (ByteSize(GI), None), "{case}");
     }
-    let odd = relay(json!({"limit": "130Mi", "max": "1Gi", "resize": "InPlace"}));
-    let limits = decide(&odd, None, &uses(130 << 20, 95, None), true, at(1000));
+    let odd = with_memory(json!({"limit": "130Mi", "max": "1Gi", "resize": "InPlace"}));
+    let limits = look(&odd, RelayStatus::default(), &uses(130 << 20, 95, None), 1000);
     assert_eq!(limits.wanted.limit.to_string(), "163Mi", "a quarter, in whole MiB");
 }
 
 #[test]
 fn another_spec_ends_the_growth() {
-    let grown = before(None, Some(told("1536Mi", ResizeState::Done, 0)));
     for (case, memory, want) in [
-        ("the same", in_place(), "1536Mi"),
+        ("the same", json!({"limit": "1Gi", "max": "2Gi", "resize": "InPlace"}), "1536Mi"),
         ("another limit", json!({"limit": "1200Mi", "max": "2Gi", "resize": "InPlace"}), "1200Mi"),
         ("a smaller limit", json!({"limit": "512Mi", "max": "2Gi", "resize": "InPlace"}), "512Mi"),
         ("a maximum below", json!({"limit": "1Gi", "max": "1280Mi", "resize": "InPlace"}), "1280Mi"),
         ("no maximum", json!({"limit": "1Gi", "resize": "InPlace"}), "1Gi"),
     ] {
+        let spec = with_memory(memory);
+        let mut edited = relay(&spec);
+        edited.status = Some(before(None, Some(told("1536Mi", ResizeState::Done, 0))));
         let world = uses(3 * GI / 2, 10, None);
-        let limits = decide(&relay(memory), Some(&grown), &world, true, at(1000));
+        let limits = decide(&edited, &valid(&spec, &world), &world, at(1000));
         assert_eq!(limits.wanted.limit.to_string(), want, "{case}");
         let patched = limits.patch.map(|memory| memory.limit.to_string());
         assert_eq!(patched.as_deref(), (want != "1536Mi").then_some(want), "{case}: the running pod gets it");
+
+        // The pod does not have it yet at the next look, which is after the edit was reported.
+        let resize = limits.status.clone();
+        let again = look(&spec, RelayStatus { resize, ..RelayStatus::default() }, &world, 1005);
+        assert_eq!(again, limits, "{case}");
     }
-    let never = decide(&relay(json!({"limit": "1Gi"})), Some(&grown), &uses(3 * GI / 2, 10, None), true, at(1000));
+    let never = with_memory(json!({"limit": "1Gi"}));
+    let grown = before(None, Some(told("1536Mi", ResizeState::Done, 0)));
+    let never = look(&never, grown, &uses(3 * GI / 2, 10, None), 1000);
     assert_eq!((never.patch, never.status), (None, None), "the pod keeps what it has");
+}
+
+#[test]
+fn what_the_pod_has_is_not_taken_back_because_the_status_is_old() {
+    for resize in [None, Some(told("1280Mi", ResizeState::Done, 0))] {
+        let limits = look(&in_place(), before(None, resize), &uses(3 * GI / 2, 10, None), 1000);
+        assert_eq!((limits.wanted.limit.to_string().as_str(), limits.patch), ("1536Mi", None));
+        assert_eq!(limits.status.unwrap().limit, "1536Mi");
+    }
+    let beyond = look(&in_place(), RelayStatus::default(), &uses(3 * GI, 10, None), 1000);
+    assert_eq!(beyond.wanted.limit.to_string(), "2Gi", "but what is beyond the maximum is");
 }
 
 #[test]
@@ -147,38 +177,38 @@ fn what_is_said_of_a_resize_is_what_the_pod_says() {
     ];
     for (case, pod, state, message, patch) in table {
         let grown = before(None, Some(told("1280Mi", ResizeState::InProgress, 7)));
-        let world = World { pod: Some(Arc::new(pod)), ..world() };
-        let limits = decide(&relay(in_place()), Some(&grown), &world, true, at(1000));
+        let limits = look(&in_place(), grown, &with_pod(pod), 1000);
         let status = limits.status.unwrap();
         assert_eq!((status.state, status.message.as_deref()), (state, message), "{case}");
         assert_eq!((status.limit.as_str(), status.at.0), ("1280Mi", at(7)), "{case}");
         assert_eq!(limits.patch.map(|memory| memory.limit.to_string()).as_deref(), patch, "{case}");
     }
-    let quiet = decide(&relay(in_place()), None, &uses(GI, 10, None), true, at(0));
+    let quiet = look(&in_place(), RelayStatus::default(), &uses(GI, 10, None), 0);
     assert_eq!((quiet.status, quiet.patch), (None, None), "the limit of the spec, in force");
-    let none = decide(&relay(in_place()), None, &world(), true, at(0));
+    let none = look(&in_place(), RelayStatus::default(), &able(), 0);
     assert_eq!((none.status, none.patch), (None, None), "no pod");
 }
 
 #[test]
 fn a_refusal_rests_before_it_is_tried_again() {
-    let refused = before(None, Some(told("1280Mi", ResizeState::Infeasible, 1000)));
-    let look = |second| decide(&relay(in_place()), Some(&refused), &uses(GI, 10, None), true, at(second));
-    let soon = look(1599);
+    let refused = |second| {
+        let before = before(None, Some(told("1280Mi", ResizeState::Infeasible, 1000)));
+        look(&in_place(), before, &uses(GI, 10, None), second)
+    };
+    let soon = refused(1599);
     assert_eq!((soon.patch, soon.status.unwrap().state), (None, ResizeState::Infeasible));
-    let later = look(1600);
+    let later = refused(1600);
     assert_eq!(later.patch.map(|memory| memory.limit.to_string()).as_deref(), Some("1280Mi"));
     assert_eq!(later.status.unwrap().at.0, at(1600), "the time of this try");
 }
 
 #[test]
 fn a_pod_that_cannot_be_resized_now_is_left_alone() {
-    let grown = before(None, Some(told("1280Mi", ResizeState::Done, 0)));
     let edited = |edit: fn(&mut Pod)| {
         let mut pod = pod("1Gi", "1Gi", json!([]));
         edit(&mut pod);
-        let world = World { pod: Some(Arc::new(pod)), ..world() };
-        decide(&relay(in_place()), Some(&grown), &world, true, at(1000)).patch.is_some()
+        let grown = before(None, Some(told("1280Mi", ResizeState::Done, 0)));
+        look(&in_place(), grown, &with_pod(pod), 1000).patch.is_some()
     };
     assert!(edited(|_| {}), "a new pod, made from the template, gets what it had");
     assert!(!edited(|pod| pod.metadata.deletion_timestamp = Some(Time(at(0)))), "it goes");
@@ -188,40 +218,42 @@ fn a_pod_that_cannot_be_resized_now_is_left_alone() {
 #[test]
 fn the_request_grows_with_the_limit_unless_it_is_the_persons() {
     for (request, want) in [(json!(null), "1280Mi"), (json!("1Gi"), "1280Mi"), (json!("256Mi"), "256Mi")] {
-        let mut memory = in_place();
+        let mut spec = in_place();
         if !request.is_null() {
-            memory["request"] = request.clone();
+            spec["memory"]["request"] = request.clone();
         }
-        let limits = decide(&relay(memory), None, &uses(GI, 95, None), true, at(1000));
+        let limits = look(&spec, RelayStatus::default(), &uses(GI, 95, None), 1000);
         assert_eq!(limits.patch.unwrap().request.to_string(), want, "{request}");
     }
 }
 
 #[test]
 fn where_pods_cannot_be_resized_the_template_changes_in_the_window() {
-    let mut relay = relay(in_place());
     let template = |size: &str| {
-        let built = crate::relay::build::build(&relay, relay.memory.at(ByteSize::parse(size).unwrap())).unwrap();
-        Some(Arc::new(built.stateful_set))
+        let relay = valid(&in_place(), &world());
+        let memory = relay.memory.at(ByteSize::parse(size).unwrap());
+        Some(Arc::new(crate::relay::build::build(&relay, memory).unwrap().stateful_set))
     };
     let (old, new) = (template("1Gi"), template("1280Mi"));
-    relay.window =
-        valid(&json!({"hostname": "relay.test", "update": {"window": "Thu 01:00-02:00 UTC"}}), &world()).window;
-    let grown = before(None, Some(told("1280Mi", ResizeState::WaitingForWindow, 0)));
-    let look = |relay: &ValidRelay, stateful_set: &Option<Arc<_>>, second| {
+    let limits = |spec: &Value, stateful_set: &Option<Arc<_>>, second| {
+        let grown = before(None, Some(told("1280Mi", ResizeState::WaitingForWindow, 0)));
         let stateful_set = stateful_set.clone();
-        let world = World { stateful_set, ..uses(GI, 10, None) };
-        let limits = decide(relay, Some(&grown), &world, false, at(second));
+        let world = World { stateful_set, can_resize: false, ..uses(GI, 10, None) };
+        let limits = look(spec, grown, &world, second);
         assert_eq!(limits.patch, None, "the API is not there");
         (limits.kept.map(|memory| memory.limit.to_string()), limits.status.map(|status| status.state))
     };
     let kept = |size: &str| Some(size.to_owned());
     let waits = Some(ResizeState::WaitingForWindow);
-    assert_eq!(look(&relay, &old, 10), (kept("1Gi"), waits), "before the window");
-    assert_eq!(look(&relay, &old, 3600), (None, waits), "in the window another template replaces the pod");
-    assert_eq!(look(&relay, &new, 7200), (kept("1280Mi"), waits), "after it the template stays");
-    relay.window = None;
-    assert_eq!(look(&relay, &old, 10), (None, waits), "without a window any time will do");
-    relay.memory.limit = ByteSize(2 * GI);
-    assert_eq!(look(&relay, &old, 10), (None, None), "what a person writes does not wait");
+    // 1970-01-01 was a Thursday.
+    let mut spec = in_place();
+    spec["update"] = json!({"window": "Thu 01:00-02:00 UTC"});
+    assert_eq!(limits(&spec, &old, 10), (kept("1Gi"), waits), "before the window");
+    assert_eq!(limits(&spec, &old, 3600), (None, waits), "in the window another template replaces the pod");
+    assert_eq!(limits(&spec, &new, 7200), (kept("1280Mi"), waits), "after it the template stays");
+    spec["update"] = json!({});
+    assert_eq!(limits(&spec, &old, 10), (None, waits), "without a window any time will do");
+    spec["update"] = json!({"window": "Thu 01:00-02:00 UTC"});
+    spec["memory"]["limit"] = json!("2Gi");
+    assert_eq!(limits(&spec, &old, 10), (None, None), "what a person writes does not wait");
 }
