@@ -48,7 +48,7 @@ pub struct RelayStatus {
     pub memory: Option<MemoryStatus>,
 
     /// The limit that the operator has given to the running relay: how far it has grown, and what came of it. Absent
-    /// while it is that of the spec and in force.
+    /// while it is that of the spec and of new pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<ResizeStatus>,
 

@@ -48,7 +48,7 @@ pub(super) async fn report(
     let resize_told = before.and_then(|before| before.resize.as_ref());
     let ends = ends(before, world, now);
     let mut events: Vec<Event> = ends.new.iter().map(memory::event).collect();
-    events.extend(resize::events(resize_told, resize.as_ref(), valid.memory.limit));
+    events.extend(resize::events(resize_told, resize.as_ref()));
     events.extend(backfill::events(told, jobs));
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),

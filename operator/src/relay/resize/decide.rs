@@ -47,7 +47,8 @@ pub(in crate::relay) fn decide(relay: &Relay, valid: &ValidRelay, world: &World,
     let told = before.and_then(|before| before.resize.as_ref());
     let pod = world.pod.as_deref();
     let is_edited = before.is_none_or(|before| before.observed_generation != relay.metadata.generation);
-    let held = held(memory, told, pod.and_then(spec).filter(|_| !is_edited));
+    let has = pod.and_then(spec).filter(|_| world.can_resize && !is_edited);
+    let held = held(memory, told, has);
     let limit = match !valid.paused && grows(memory, before, world, held, now) {
         true => ByteSize((held.0 + step(memory)).min(memory.max.0)),
         false => held,
@@ -67,14 +68,16 @@ pub(in crate::relay) fn decide(relay: &Relay, valid: &ValidRelay, world: &World,
         _ => Time(now),
     };
     let waits = has_grown && valid.window.is_some_and(|window| !window.contains(now));
-    let is_told = has_grown || world.can_resize && pod.is_some() && state != ResizeState::Done;
+    // As long as new pods have another limit: what this one is to have must be known when they are there.
+    let template = template(world);
+    let is_told = has_grown || world.can_resize && template.is_some_and(|template| template != wanted);
     let status = || {
         let (limit, grown_from) = (limit.to_string(), memory.limit.to_string());
         ResizeStatus { limit, grown_from, at, state, message }
     };
     Limits {
         wanted,
-        kept: if world.can_resize || waits { template(world) } else { None },
+        kept: template.filter(|_| world.can_resize || waits),
         patch: patches.then_some(wanted),
         status: is_told.then(status),
     }

@@ -17,7 +17,6 @@ pub(super) use decide::{Limits, decide};
 
 use super::apply::covers;
 use super::build::{self, CONTAINER, Children};
-use super::byte_size::ByteSize;
 use super::names::{OPERATOR, pod};
 use super::read::World;
 use super::report::quote;
@@ -73,22 +72,16 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, limits: Limits)
     limits.status.map(|told| ResizeStatus { state, message, ..told })
 }
 
-/// What has happened since `before` was reported. `asked` is the limit of the spec.
-pub(super) fn events(before: Option<&ResizeStatus>, now: Option<&ResizeStatus>, asked: ByteSize) -> Vec<Event> {
+/// What has happened since `before` was reported.
+pub(super) fn events(before: Option<&ResizeStatus>, now: Option<&ResizeStatus>) -> Vec<Event> {
+    // A limit that new pods have too is no news.
+    let Some(now) = now else { return Vec::new() };
     let event = |reason: &str, type_, note: String| Event {
         type_,
         reason: reason.into(),
         note: Some(quote(&note)),
         action: "Resize".into(),
         secondary: None,
-    };
-    let in_force =
-        |limit: &str| event("MemoryResized", EventType::Normal, format!("The memory limit of {limit} is in force."));
-    let Some(now) = now else {
-        // Nothing more is said of a limit that is the spec's, and in force.
-        let asked = asked.to_string();
-        let was_under_way = before.is_some_and(|before| before.limit == asked && before.state != ResizeState::Done);
-        return was_under_way.then(|| in_force(&asked)).into_iter().collect();
     };
     let limit = &now.limit;
     let mut news = Vec::new();
@@ -103,7 +96,10 @@ pub(super) fn events(before: Option<&ResizeStatus>, now: Option<&ResizeStatus>, 
         let why = now.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
         news.extend(match now.state {
             ResizeState::InProgress => None,
-            ResizeState::Done => Some(in_force(limit)),
+            ResizeState::Done => {
+                let note = format!("The memory limit of {limit} is in force.");
+                Some(event("MemoryResized", EventType::Normal, note))
+            }
             ResizeState::Deferred => {
                 let note = format!("The memory limit of {limit} waits for room on the node{why}");
                 Some(event("ResizeDeferred", EventType::Warning, note))
@@ -149,11 +145,12 @@ mod tests {
             ("no room", told("1280Mi", InProgress), told("1280Mi", Deferred), &["ResizeDeferred The memory limit of 1280Mi waits for room on the node: m"]),
             ("no such API", None, told("1280Mi", WaitingForWindow), &[grows, "ResizeWaiting The memory limit of 1280Mi waits for spec.update.window."]),
             ("an edit begins", None, told("1Gi", InProgress), &[]),
-            ("an edit is done", told("1Gi", InProgress), None, &["MemoryResized The memory limit of 1Gi is in force."]),
+            ("an edit is done", told("1Gi", InProgress), told("1Gi", Done), &["MemoryResized The memory limit of 1Gi is in force."]),
+            ("new pods have it too", told("1Gi", Done), None, &[]),
             ("growth is given up", told("1280Mi", Done), None, &[]),
         ];
         for (case, before, now, want) in table {
-            let events = events(before.as_ref(), now.as_ref(), ByteSize(1 << 30));
+            let events = events(before.as_ref(), now.as_ref());
             let got: Vec<_> =
                 events.iter().map(|e| format!("{} {}", e.reason, e.note.as_deref().unwrap_or(""))).collect();
             assert_eq!(got, *want, "{case}");

@@ -130,7 +130,9 @@ fn another_spec_ends_the_growth() {
         let spec = with_memory(memory);
         let mut edited = relay(&spec);
         edited.status = Some(before(None, Some(told("1536Mi", ResizeState::Done, 0))));
-        let world = uses(3 * GI / 2, 10, None);
+        let old = valid(&in_place(), &world());
+        let old = crate::relay::build::build(&old, old.memory.at(ByteSize(GI + 1))).unwrap().stateful_set;
+        let world = World { stateful_set: Some(Arc::new(old)), ..uses(3 * GI / 2, 10, None) };
         let limits = decide(&edited, &valid(&spec, &world), &world, at(1000));
         assert_eq!(limits.wanted.limit.to_string(), want, "{case}");
         let patched = limits.patch.map(|memory| memory.limit.to_string());
@@ -187,6 +189,30 @@ fn what_is_said_of_a_resize_is_what_the_pod_says() {
     assert_eq!((quiet.status, quiet.patch), (None, None), "the limit of the spec, in force");
     let none = look(&in_place(), RelayStatus::default(), &able(), 0);
     assert_eq!((none.status, none.patch), (None, None), "no pod");
+}
+
+#[test]
+fn an_edit_outlives_the_pods_that_come_from_an_older_template() {
+    let relay = valid(&with_memory(json!({"limit": "2Gi", "max": "4Gi", "resize": "InPlace"})), &world());
+    let old = crate::relay::build::build(&relay, relay.memory.at(ByteSize(2 * GI))).unwrap().stateful_set;
+    let spec = with_memory(json!({"limit": "1Gi", "max": "4Gi", "resize": "InPlace"}));
+    let seen = |before: Option<ResizeStatus>, pod: Option<Pod>| {
+        let world = World { stateful_set: Some(Arc::new(old.clone())), pod: pod.map(Arc::new), ..able() };
+        let before = RelayStatus { resize: before, ..RelayStatus::default() };
+        let limits = look(&spec, before, &world, 1000);
+        assert_eq!(limits.wanted.limit, ByteSize(GI));
+        limits
+    };
+    let mut edited = crate::relay::fixtures::relay(&spec);
+    edited.status = Some(RelayStatus::default());
+    let without_pod = World { stateful_set: Some(Arc::new(old.clone())), ..able() };
+    let limits = decide(&edited, &valid(&spec, &without_pod), &without_pod, at(1000));
+    let limits = seen(limits.status, Some(pod("2Gi", "2Gi", json!([]))));
+    assert!(limits.patch.is_some(), "the edit came while there was no pod");
+    let limits = seen(limits.status, Some(pod("1Gi", "1Gi", json!([]))));
+    assert_eq!(limits.status.as_ref().unwrap().state, ResizeState::Done);
+    let limits = seen(limits.status, Some(pod("2Gi", "2Gi", json!([]))));
+    assert!(limits.patch.is_some(), "a new pod of the old template");
 }
 
 #[test]
