@@ -70,7 +70,8 @@ pub(in crate::relay) fn decide(relay: &Relay, valid: &ValidRelay, world: &World,
     let waits = has_grown && valid.window.is_some_and(|window| !window.contains(now));
     // As long as new pods have another limit: what this one is to have must be known when they are there.
     let template = template(world);
-    let is_told = has_grown || world.can_resize && template.is_some_and(|template| template != wanted);
+    let is_other = lacks_it || template.is_some_and(|template| template != wanted);
+    let is_told = has_grown || world.can_resize && is_other;
     let status = || {
         let (limit, grown_from) = (limit.to_string(), memory.limit.to_string());
         ResizeStatus { limit, grown_from, at, state, message }
