@@ -1,6 +1,7 @@
 //! The kinds of the API group `relay.waow.tech`: types and the rules of their schema, no behaviour.
 
 mod backfill;
+mod implementation;
 mod memory;
 pub mod patterns;
 mod relay;
@@ -11,6 +12,10 @@ use kube::CustomResourceExt;
 pub use backfill::{
     BackfillCollections, BackfillJobStatus, BackfillSource, BackfillSpec, BackfillStatus, COLLECTIONS_NEED_SOURCES,
     CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
+};
+pub use implementation::{
+    FOREIGN_MIN_LIMIT, FOREIGN_NEEDS_IMAGE, FOREIGN_NEEDS_MEMORY, FOREIGN_NEEDS_NEVER, Implementation,
+    ZLAY_NEEDS_DATABASE,
 };
 pub use memory::{MemoryResize, MemorySpec};
 pub use relay::{

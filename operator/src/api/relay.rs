@@ -5,6 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backfill::BackfillSpec;
+use super::implementation::{
+    FOREIGN_MIN_LIMIT, FOREIGN_NEEDS_IMAGE, FOREIGN_NEEDS_MEMORY, FOREIGN_NEEDS_NEVER, Implementation,
+    ZLAY_NEEDS_DATABASE, foreign_rule,
+};
 use super::memory::MemorySpec;
 use super::patterns::{
     ANY_HOST, DURATION, HOSTNAME, IMAGE_DIGEST, IMAGE_REPOSITORY, IMAGE_TAG, OBJECT_NAME, PUBLIC_HOST, RELAY_NAME,
@@ -25,6 +29,16 @@ use super::status::RelayStatus;
     doc = "An AT Protocol relay: it connects to every PDS, verifies each commit and serves one firehose.",
     annotation("helm.sh/resource-policy", "keep"),
     validation = RELAY_NAME.rule_of(&format!("self.metadata.name.matches(r'{}')", RELAY_NAME.regex)),
+    validation = foreign_rule("has(self.spec.image) && has(self.spec.image.repository)", FOREIGN_NEEDS_IMAGE),
+    validation = foreign_rule("self.spec.memory.resize == 'Never'", FOREIGN_NEEDS_NEVER),
+    validation = foreign_rule(
+        &format!("quantity(self.spec.memory.limit).compareTo(quantity('{FOREIGN_MIN_LIMIT}')) >= 0"),
+        FOREIGN_NEEDS_MEMORY,
+    ),
+    validation = Rule::new(
+        "self.spec.implementation != 'Zlay' || has(self.spec.database) && has(self.spec.database.externalSecretRef)"
+    ).message(ZLAY_NEEDS_DATABASE),
+    printcolumn(name = "Implementation", type_ = "string", json_path = ".spec.implementation", priority = 1),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "Hosts", type_ = "integer", json_path = ".status.hosts.connected"),
@@ -44,12 +58,21 @@ pub struct RelaySpec {
     #[x_kube(validation = HOSTNAME.rule())]
     pub hostname: String,
 
+    /// Which program the relay is. Indigo and Zlay are relays of other projects: they need `image`, and take part in what they
+    /// can, which the condition SpecSupported tells.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message(
+        "implementation cannot be changed after creation, since each has files of its own; create a Relay of another name"
+    ))]
+    pub implementation: Implementation,
+
     /// The container image. By default the one that the operator was installed with, which a new version
     /// of the operator may change: name one here to decide yourself when a relay is updated.
     #[serde(default)]
     pub image: ImageSpec,
 
-    /// Memory of the relay. It plans all of its caches and queues from the limit.
+    /// Memory of the relay. The bundled one plans all of its caches and queues from the limit, and restarts by itself at the
+    /// hard mark; indigo gets GOMEMLIMIT of it and zlay the settings of its allocator, and the operator evicts their pod there.
     #[serde(default)]
     pub memory: MemorySpec,
 

@@ -55,7 +55,10 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
     if let Some(secret) = admin_secret {
         applier.create(secret).await?;
     }
-    let config_map = applier.ensure(&cache.config_maps, config_map).await?;
+    let config_map = match config_map {
+        Some(config_map) => Some(applier.ensure(&cache.config_maps, config_map).await?.name_any()),
+        None => None,
+    };
     let firehose_service = applier.ensure(&cache.services, firehose_service).await?;
     let admin_service = applier.ensure(&cache.services, admin_service).await?;
     let stateful_set = applier.ensure(&cache.stateful_sets, stateful_set).await?;
@@ -63,7 +66,7 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
     let services = [firehose_service.name_any(), admin_service.name_any()];
     applier.keep_only(&cache.stateful_sets, &[stateful_set.name_any()]).await?;
     applier.keep_only(&cache.services, &services).await?;
-    applier.keep_only(&cache.config_maps, &[config_map.name_any()]).await?;
+    applier.keep_only(&cache.config_maps, config_map.as_slice()).await?;
     applier.keep_only(&cache.service_accounts, &[service_account.name_any()]).await?;
     Ok(Applied { stateful_set: Some(stateful_set), service: Some(firehose_service) })
 }

@@ -16,6 +16,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::OnceCell;
 
 use super::cache::{Cache, GonePods, api, watch, watch_pods};
+use super::foreign::Histories;
 use super::names::{INSTANCE, OPERATOR};
 use super::{Context, Error, RETRY_AFTER, reconcile};
 use crate::api::Relay;
@@ -97,6 +98,7 @@ pub async fn run(
         admin,
         default_image,
         metrics,
+        histories: Histories::default(),
         can_resize: OnceCell::new(),
     });
     let controller = Controller::for_stream(relay_events, relays)

@@ -97,6 +97,7 @@ pub(super) fn world() -> World {
         service: None,
         pod: None,
         gone_pod: None,
+        foreign: None,
         door: None,
         document: None,
         can_resize: false,

@@ -10,6 +10,7 @@ mod controller;
 mod endings;
 #[cfg(test)]
 mod fixtures;
+mod foreign;
 mod jobs;
 mod names;
 mod read;
@@ -21,14 +22,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
-use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use kube::{Client, ResourceExt};
 use tokio::sync::OnceCell;
 
 pub use cache::{Cache, GonePods};
 pub use controller::{Options, run, wait_for_crd};
+pub use foreign::Histories;
 pub use names::OPERATOR;
 
 use crate::api::Relay;
@@ -58,6 +60,8 @@ pub struct Context {
     pub default_image: String,
     /// The operator's metrics.
     pub metrics: Metrics,
+    /// What relays of other projects have been like.
+    pub histories: Histories,
     /// Whether the API server can resize pods, once it has been asked.
     pub can_resize: OnceCell<bool>,
 }
@@ -149,6 +153,7 @@ pub async fn reconcile(relay: Arc<DeserializeGuard<Relay>>, context: Arc<Context
 
 async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     if relay.metadata.deletion_timestamp.is_some() {
+        context.histories.forget(&(relay.namespace().unwrap_or_default(), relay.name_any()));
         return Ok(Action::await_change()); // children follow by their owner references
     }
     let world = read::read(context, relay).await?;
@@ -166,7 +171,9 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
         apply::apply(context, &valid, resize::children(&valid, &world, &limits)?).await
     };
     let resize = resize::apply(context, &valid, limits).await;
-    let jobs = jobs::apply(context, &valid, &world, build::jobs(&valid.backfill)).await;
-    let is_calm = report::report(context, relay, &valid, &world, &applied, resize, &jobs).await?;
+    let jobs = jobs::apply(context, &valid, &world, build::jobs(&valid)).await;
+    let evicted = foreign::act(context, relay, &valid, &world).await;
+    let is_calm =
+        report::report(context, relay, &valid, &world, &applied, report::Done { resize, evicted, jobs }).await?;
     applied.map(|_| Action::requeue(if is_calm { OBSERVE_EVERY } else { OBSERVE_RESTLESS_EVERY }))
 }

@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 
-use super::{Context, Error, names, resize};
+use super::foreign::{self, Seen};
+use super::{Context, Error, build, names, resize};
 use crate::api::{AdminSecretRef, MemoryResize, Relay, patterns};
 use crate::relay_admin::{AskError, Document, Door};
 use crate::secret::Redacted;
@@ -31,7 +32,9 @@ pub struct World {
     pub pod: Option<Arc<Pod>>,
     /// The pod before it, as it was when it went.
     pub gone_pod: Option<Arc<Pod>>,
-    /// The relay's admin API; `None` when there is no running pod to ask.
+    /// What is known of a relay of another project; `None` when there is no running pod to ask.
+    pub foreign: Option<Seen>,
+    /// The relay's admin API; `None` when there is no running pod to ask, or it is of another project.
     pub door: Option<Door>,
     /// The relay's status document, where there is somebody to ask.
     pub document: Option<Result<Document, AskError>>,
@@ -87,8 +90,15 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
     };
     let cache = &context.cache;
     let pod = cached(&cache.pods, &names::pod(&name), &namespace);
+    let metric_names = build::metric_names(relay.spec.implementation);
+    let foreign = match (&pod, metric_names) {
+        (Some(pod), Some(names)) => foreign::look(context, &namespace, &name, pod, names).await,
+        _ => None,
+    };
     let door = match (&pod, &admin.secret.value) {
-        (Some(pod), Lookup::Found(token)) => running_ip(pod).map(|ip| Door { ip: ip.to_owned(), token: token.clone() }),
+        (Some(pod), Lookup::Found(token)) if metric_names.is_none() => {
+            running_ip(pod).map(|ip| Door { ip: ip.to_owned(), token: token.clone() })
+        }
         _ => None,
     };
     let document = match &door {
@@ -106,6 +116,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
         pod,
         gone_pod: cache.gone_pods.last(&namespace, &names::pod(&name)),
+        foreign,
         door,
         document,
         can_resize,
@@ -165,7 +176,7 @@ where
     store.get(&ObjectRef::new(name).within(namespace))
 }
 
-fn running_ip(pod: &Pod) -> Option<&str> {
+pub(super) fn running_ip(pod: &Pod) -> Option<&str> {
     let status = pod.status.as_ref()?;
     (status.phase.as_deref() == Some("Running")).then_some(status.pod_ip.as_deref()).flatten()
 }

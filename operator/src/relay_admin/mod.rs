@@ -1,4 +1,5 @@
-//! The relay's admin API, as far as the operator uses it: a bounded client, the status document, and backfill jobs.
+//! The relay's admin API, as far as the operator uses it: a bounded client, the status document, and backfill jobs; and the
+//! metrics of relays of other projects, which have no more.
 
 mod jobs;
 mod status;
@@ -21,6 +22,10 @@ pub const ADMIN_PORT: u16 = 3001;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer. The status document has about 1 KB and the specs of its jobs, of which there are at most 50.
 const MAX_BYTES: usize = 2 << 20;
+/// Most bytes of metrics: indigo has some 20 lines of 100 bytes for each of its hosts.
+const MAX_METRICS_BYTES: usize = 32 << 20;
+/// Longest line of metrics.
+const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// Why there is no answer. The texts stay the same while the cause does, because they end up in a status.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -41,8 +46,8 @@ pub enum AskError {
     #[error("the relay's admin API answered with HTTP status {0}")]
     Status(u16),
     /// Too many bytes.
-    #[error("the relay's answer is larger than {MAX_BYTES} bytes")]
-    TooLarge,
+    #[error("the relay's answer is larger than {0} bytes")]
+    TooLarge(usize),
     /// Not what the contract says.
     #[error("the relay's answer cannot be understood: {0}")]
     Malformed(String),
@@ -70,7 +75,7 @@ pub struct Door {
 }
 
 impl Client {
-    /// A client that asks port `port` of each pod, [`ADMIN_PORT`] but in tests.
+    /// A client that asks port `port` of each pod, [`ADMIN_PORT`] but in tests: there it is every port.
     ///
     /// # Errors
     ///
@@ -115,11 +120,53 @@ impl Client {
         }
     }
 
+    /// The metrics of a relay of another project, which asks for no token: each line to `take`, but for those that are no
+    /// text or too long.
+    ///
+    /// # Errors
+    ///
+    /// See [`AskError`].
+    pub async fn metrics(&self, ip: &str, port: u16, mut take: impl FnMut(&str)) -> Result<(), AskError> {
+        let port = if self.port == ADMIN_PORT { port } else { self.port };
+        let mut response = self.http.get(format!("http://{}/metrics", address(ip, port)?)).send().await?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(AskError::Status(response.status().as_u16()));
+        }
+        let mut tell = |line: &[u8]| {
+            if let Some(line) = std::str::from_utf8(line).ok().filter(|line| line.len() <= MAX_LINE_BYTES) {
+                take(line);
+            }
+        };
+        let (mut bytes, mut rest) = (0, Vec::new());
+        while let Some(chunk) = response.chunk().await? {
+            bytes += chunk.len();
+            if bytes > MAX_METRICS_BYTES {
+                return Err(AskError::TooLarge(MAX_METRICS_BYTES));
+            }
+            let mut lines = chunk.split(|byte| *byte == b'\n').peekable();
+            while let Some(line) = lines.next() {
+                // One byte more than a line may have is enough to know that it is too long.
+                let room = (MAX_LINE_BYTES + 1).saturating_sub(rest.len());
+                rest.extend_from_slice(&line[..line.len().min(room)]);
+                if lines.peek().is_some() {
+                    tell(&rest);
+                    rest.clear();
+                }
+            }
+        }
+        tell(&rest);
+        Ok(())
+    }
+
     fn request(&self, door: &Door, method: Method, route: &str) -> Result<RequestBuilder, AskError> {
-        let ip: IpAddr = door.ip.parse().map_err(|_| AskError::Unreachable(format!("pod IP {:?}", door.ip)))?;
-        let url = format!("http://{}/admin/{route}", SocketAddr::new(ip, self.port));
+        let url = format!("http://{}/admin/{route}", address(&door.ip, self.port)?);
         Ok(self.http.request(method, url).bearer_auth(door.token.first_token()))
     }
+}
+
+fn address(ip: &str, port: u16) -> Result<SocketAddr, AskError> {
+    let ip: IpAddr = ip.parse().map_err(|_| AskError::Unreachable(format!("pod IP {ip:?}")))?;
+    Ok(SocketAddr::new(ip, port))
 }
 
 async fn answer(request: RequestBuilder) -> Result<Vec<u8>, AskError> {
@@ -131,7 +178,7 @@ async fn answer(request: RequestBuilder) -> Result<Vec<u8>, AskError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MAX_BYTES {
-            return Err(AskError::TooLarge);
+            return Err(AskError::TooLarge(MAX_BYTES));
         }
         body.extend_from_slice(&chunk);
     }

@@ -156,3 +156,31 @@ fn a_job_is_written_as_the_relay_writes_it() {
     let recorded: serde_json::Value = serde_json::from_str(RECORDED).unwrap();
     assert_eq!(serde_json::to_value(recorded_job().spec).unwrap(), recorded["backfill"]["jobs"][0]["spec"]);
 }
+
+/// What a relay of another project tells line by line, when `/metrics` answers with `status` and `body`.
+async fn metrics(status: StatusCode, body: Vec<u8>) -> Result<Vec<String>, AskError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let router = Router::new().route("/metrics", get(move || async move { (status, body) }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut lines = Vec::new();
+    let client = Client::new(port).unwrap();
+    client.metrics("127.0.0.1", 2471, |line| lines.push(line.to_owned())).await?;
+    Ok(lines.into_iter().filter(|line| !line.is_empty()).collect())
+}
+
+#[tokio::test]
+async fn metrics_are_told_line_by_line_and_bounded() {
+    let lines: Vec<String> = (0..100_000).map(|n| format!("events{{pds=\"{n}\"}} {n}")).collect();
+    let told = metrics(StatusCode::OK, lines.join("\n").into()).await;
+    assert_eq!(told, Ok(lines), "whatever the pieces are in which they come");
+
+    let mut odd = b"a 1\n".to_vec();
+    odd.extend(vec![b'x'; MAX_LINE_BYTES + 1]);
+    odd.extend(b"\n\xff\xfe\nb 2");
+    assert_eq!(metrics(StatusCode::OK, odd).await, Ok(vec!["a 1".into(), "b 2".into()]), "the others are told");
+
+    let much = metrics(StatusCode::OK, vec![b'\n'; MAX_METRICS_BYTES + 1]).await;
+    assert_eq!(much, Err(AskError::TooLarge(MAX_METRICS_BYTES)));
+    assert_eq!(metrics(StatusCode::NOT_FOUND, Vec::new()).await, Err(AskError::Status(404)));
+}

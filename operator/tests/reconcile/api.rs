@@ -53,8 +53,8 @@ impl Api {
         }
     }
 
-    /// From now on resizes are refused with this message, or taken.
-    pub fn refuse_resizes(&self, message: Option<&'static str>) {
+    /// From now on resizes and evictions are refused with this message, or taken.
+    pub fn refuse(&self, message: Option<&'static str>) {
         self.0.lock().unwrap().refusal = message;
     }
 
@@ -117,6 +117,23 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, body: Bytes) -
         Method::GET => match inner.objects.get(&path) {
             Some(object) => axum::Json(object.clone()).into_response(),
             None => failure(StatusCode::NOT_FOUND, "NotFound"),
+        },
+        Method::POST if path.ends_with("/eviction") => match inner.refusal {
+            Some(message) => failure(StatusCode::TOO_MANY_REQUESTS, message),
+            None => {
+                let path = path.trim_end_matches("/eviction").to_owned();
+                let mut pod = inner.objects.get(&path).cloned().unwrap_or_default();
+                if body["deleteOptions"]["preconditions"]["uid"] != pod["metadata"]["uid"] {
+                    return failure(StatusCode::CONFLICT, "Conflict");
+                }
+                pod["metadata"]["deletionTimestamp"] = json!("2026-11-28T10:00:00Z");
+                pod["status"]["conditions"] = json!([
+                    {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"},
+                ]);
+                inner.store(path, pod);
+                axum::Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201}))
+                    .into_response()
+            }
         },
         Method::POST => {
             let name = body["metadata"]["name"].as_str().unwrap_or_default();

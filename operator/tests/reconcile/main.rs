@@ -3,6 +3,7 @@
 
 mod api;
 mod backfill;
+mod foreign;
 mod memory;
 mod relay;
 
@@ -15,7 +16,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use relay::FakeRelay;
 use relay_operator::metrics::Metrics;
-use relay_operator::relay::{Context, Error, OPERATOR, reconcile};
+use relay_operator::relay::{Context, Error, Histories, OPERATOR, reconcile};
 use relay_operator::relay_admin::Client;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -37,12 +38,14 @@ struct Story {
     admin_port: u16,
     /// Pods that were made so far.
     pods: usize,
+    /// What the operator remembers.
+    histories: Histories,
 }
 
 impl Story {
     async fn of(spec: Value) -> Self {
         let (api, client) = Api::start().await;
-        let story = Self { api, client, admin_port: 1, pods: 0 };
+        let story = Self { api, client, admin_port: 1, pods: 0, histories: Histories::default() };
         story.write(spec);
         story
     }
@@ -66,6 +69,7 @@ impl Story {
             recorder: Recorder::new(self.client.clone(), OPERATOR.into()),
             default_image: "relay.test/relay:1".into(),
             metrics: Metrics::default(),
+            histories: self.histories.clone(),
             can_resize: OnceCell::new(),
         };
         let relay: DeserializeGuard<_> = serde_json::from_value(self.api.get(RELAY)).unwrap();

@@ -7,7 +7,7 @@ use super::{POD, RECORDED, RELAY, STATEFUL_SET, Story};
 
 const TERMINATION: &str = include_str!("../contract/termination.json");
 const RESIZE: &str = "PATCH /api/v1/namespaces/relays/pods/demo-0/resize";
-const GI: u64 = 1 << 30;
+pub(super) const GI: u64 = 1 << 30;
 
 fn with_memory(memory: Value) -> Value {
     json!({"hostname": "relay.test", "memory": memory})
@@ -37,7 +37,7 @@ impl Story {
     }
 
     /// A pod of the template that is there now starts, and its relay uses so many percent of its limit.
-    async fn start_pod_of_template(&mut self, limit: u64, percent: u64) -> FakeRelay {
+    pub(super) async fn start_pod_of_template(&mut self, limit: u64, percent: u64) -> FakeRelay {
         let relay = self.start_pod(uses(limit, percent)).await;
         let mut pod = self.api.get(POD);
         self.pods += 1;
@@ -55,7 +55,7 @@ impl Story {
     }
 
     /// Changes the status of the relay's container.
-    fn container(&self, change: impl FnOnce(&mut Value)) {
+    pub(super) fn container(&self, change: impl FnOnce(&mut Value)) {
         let mut pod = self.api.get(POD);
         if pod["status"]["containerStatuses"].is_null() {
             pod["status"]["containerStatuses"] = json!([{
@@ -73,7 +73,7 @@ impl Story {
         spec["containers"][0]["resources"]["limits"]["memory"].as_str().unwrap().to_owned()
     }
 
-    fn events_of(&self, reason: &str) -> Vec<String> {
+    pub(super) fn events_of(&self, reason: &str) -> Vec<String> {
         self.api.events().into_iter().filter(|event| event.starts_with(reason)).collect()
     }
 }
@@ -234,7 +234,7 @@ async fn a_resize_that_is_refused_is_a_condition_and_rests() {
     story.serve_resize();
     story.reconcile().await.unwrap();
     story.start_pod_of_template(GI, 95).await;
-    story.api.refuse_resizes(Some("node didn't have enough allocatable resources"));
+    story.api.refuse(Some("node didn't have enough allocatable resources"));
     story.api.writes();
     for _ in 0..2 {
         story.reconcile().await.unwrap();

@@ -58,7 +58,7 @@ impl FakeRelay {
         change(inner.jobs().iter_mut().find(|job| job["name"] == name).unwrap());
     }
 
-    /// What it says of itself from now on.
+    /// What it says of itself from now on; its metrics are text under the key `metrics`.
     pub fn set_document(&self, document: Value) {
         self.0.lock().unwrap().document = document;
     }
@@ -76,7 +76,10 @@ impl Inner {
 
     fn answer(&mut self, method: &Method, path: &str, body: &Value) -> Response {
         let Some(name) = path.strip_prefix("/admin/backfill/jobs/") else {
-            return Json(self.document.clone()).into_response();
+            return match path {
+                "/metrics" => self.document["metrics"].as_str().unwrap_or_default().to_owned().into_response(),
+                _ => Json(self.document.clone()).into_response(),
+            };
         };
         self.requests.push(if body.is_null() { format!("{method} {name}") } else { format!("{method} {name} {body}") });
         if let Mood::Refusing(status, message) = self.mood {

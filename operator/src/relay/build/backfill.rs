@@ -3,7 +3,8 @@ use std::fmt::Write;
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 
-use crate::api::{BackfillCollections, BackfillSource, BackfillSpec};
+use crate::api::{BackfillCollections, BackfillSource, Implementation};
+use crate::relay::validate::ValidRelay;
 use crate::relay_admin::{Collections, JobSpec, Kind};
 
 /// Who declares the operator's jobs: it changes and removes no others.
@@ -22,9 +23,13 @@ pub struct Declared {
     pub spec: JobSpec,
 }
 
-/// The jobs of a relay: one import for each source, a crawl, a verification.
+/// The jobs of a relay: one import for each source, a crawl, a verification. A relay of another project has none.
 #[must_use]
-pub fn jobs(spec: &BackfillSpec) -> Vec<Declared> {
+pub fn jobs(relay: &ValidRelay) -> Vec<Declared> {
+    if relay.implementation != Implementation::Bundled {
+        return Vec::new();
+    }
+    let spec = &relay.backfill;
     let job = |name: String, spec: JobSpec| Declared {
         name,
         spec: JobSpec { declared_by: Some(DECLARED_BY.into()), ..spec },

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod config_map;
+mod implementation;
 mod secret;
 mod service;
 mod service_account;
@@ -13,13 +14,15 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 
 pub use backfill::{DECLARED_BY, Declared, jobs};
+pub(super) use implementation::{MetricNames, metric_names, unsupported};
 pub(super) use stateful_set::CONTAINER;
 
 use super::validate::{Resources, ValidRelay};
+use implementation::Profile;
 
-/// Port of the firehose and XRPC, in the pod and on its Service.
+/// Port of the firehose and XRPC of the bundled relay, in the pod and on its Service.
 const FIREHOSE_PORT: i32 = 3000;
-/// Port of health, metrics and the admin API, in the pod and on its Service.
+/// Port of its health, metrics and admin API, in the pod and on its Service.
 const ADMIN_PORT: i32 = crate::relay_admin::ADMIN_PORT as i32;
 
 /// Every object of a relay.
@@ -29,8 +32,8 @@ pub struct Children {
     pub service_account: ServiceAccount,
     /// The admin token, only when it is new.
     pub admin_secret: Option<Secret>,
-    /// The relay's configuration file.
-    pub config_map: ConfigMap,
+    /// The relay's configuration file, where it has one.
+    pub config_map: Option<ConfigMap>,
     /// The firehose, for consumers.
     pub firehose_service: Service,
     /// The admin API and metrics, for the cluster.
@@ -45,15 +48,16 @@ pub struct Children {
 ///
 /// When the configuration cannot be written as TOML, which no valid relay causes.
 pub fn build(relay: &ValidRelay, memory: Resources) -> Result<Children, toml::ser::Error> {
-    let config = config_map::relay_toml(relay)?;
-    let fingerprint = fingerprint(relay, &config);
+    let mut profile = Profile::of(relay, memory)?;
+    let config = profile.config.take();
+    let fingerprint = fingerprint(relay, config.as_deref().unwrap_or_default());
     Ok(Children {
         service_account: service_account::build(relay),
         admin_secret: relay.admin_generated.then(|| secret::build(relay)),
-        config_map: config_map::build(relay, config),
-        firehose_service: service::firehose(relay),
-        admin_service: service::admin(relay),
-        stateful_set: stateful_set::build(relay, &fingerprint, memory),
+        config_map: config.map(|config| config_map::build(relay, config)),
+        firehose_service: service::firehose(relay, &profile),
+        admin_service: service::admin(relay, &profile),
+        stateful_set: stateful_set::build(relay, profile, &fingerprint, memory),
     })
 }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{ADMIN_PORT, FIREHOSE_PORT};
+use super::implementation::{Port, Profile};
 use crate::api::ServiceType;
 use crate::relay::names;
 use crate::relay::validate::ValidRelay;
@@ -12,7 +12,7 @@ use crate::relay::validate::ValidRelay;
 const EXTERNAL_DNS_HOSTNAME: &str = "external-dns.alpha.kubernetes.io/hostname";
 
 /// The Service of the firehose and XRPC, as public as the spec says.
-pub(super) fn firehose(relay: &ValidRelay) -> Service {
+pub(super) fn firehose(relay: &ValidRelay, profile: &Profile) -> Service {
     let mut metadata = names::meta(relay, names::firehose_service(&relay.name));
     let type_ = match relay.service.type_ {
         ServiceType::ClusterIp => "ClusterIP",
@@ -27,7 +27,7 @@ pub(super) fn firehose(relay: &ValidRelay) -> Service {
         spec: Some(ServiceSpec {
             type_: Some(type_.into()),
             selector: Some(names::selector_labels(&relay.name)),
-            ports: Some(vec![ServicePort { node_port: relay.service.node_port, ..port("firehose", FIREHOSE_PORT) }]),
+            ports: Some(vec![ServicePort { node_port: relay.service.node_port, ..port(profile.firehose) }]),
             ..ServiceSpec::default()
         }),
         ..Service::default()
@@ -36,13 +36,14 @@ pub(super) fn firehose(relay: &ValidRelay) -> Service {
 
 /// The Service of health, metrics and the admin API. It is never reachable from outside the cluster, and
 /// reaches a relay that is not ready, which is when its metrics matter.
-pub(super) fn admin(relay: &ValidRelay) -> Service {
+pub(super) fn admin(relay: &ValidRelay, profile: &Profile) -> Service {
+    let firehose = profile.admin_at_firehose.then_some(profile.firehose);
     Service {
         metadata: names::meta(relay, names::admin(&relay.name)),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".into()),
             selector: Some(names::selector_labels(&relay.name)),
-            ports: Some(vec![port("admin", ADMIN_PORT)]),
+            ports: Some(firehose.into_iter().chain(profile.internal.iter().copied()).map(port).collect()),
             publish_not_ready_addresses: Some(true),
             ..ServiceSpec::default()
         }),
@@ -50,7 +51,7 @@ pub(super) fn admin(relay: &ValidRelay) -> Service {
     }
 }
 
-fn port(name: &str, port: i32) -> ServicePort {
+fn port((name, port): Port) -> ServicePort {
     ServicePort {
         name: Some(name.into()),
         port,

@@ -4,16 +4,14 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, ContainerResizePolicy, EnvVar, EnvVarSource,
-    HTTPGetAction, KeyToPath, LocalObjectReference, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretKeySelector,
-    SecretVolumeSource, SecurityContext, Volume, VolumeMount, VolumeResourceRequirements,
+    Capabilities, Container, ContainerPort, ContainerResizePolicy, HTTPGetAction, LocalObjectReference,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecurityContext, TCPSocketAction, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::config_map;
-use super::{ADMIN_PORT, FIREHOSE_PORT};
+use super::implementation::{Check, Port, Profile};
 use crate::api::{MemoryResize, PullPolicy};
 use crate::relay::names;
 use crate::relay::validate::{Resources, ValidRelay};
@@ -22,19 +20,18 @@ use crate::relay::validate::{Resources, ValidRelay};
 pub(super) const DATA_DIR: &str = "/data";
 /// Where the admin token is mounted.
 pub(super) const TOKEN_FILE: &str = "/run/secrets/relay/token";
-const TOKEN_DIR: &str = "/run/secrets/relay";
-const CONFIG_DIR: &str = "/etc/relay";
+pub(super) const TOKEN_DIR: &str = "/run/secrets/relay";
 /// User and group of the relay, the "nonroot" of distroless images.
 const NONROOT: i64 = 65532;
 /// Readable by the relay's group, which owns the files of a projected volume.
-const GROUP_READ: i32 = 0o440;
+pub(super) const GROUP_READ: i32 = 0o440;
 /// The container that is the relay.
 pub(in crate::relay) const CONTAINER: &str = "relay";
 /// Pod annotation that changes when the relay has to read its files again.
 const FINGERPRINT: &str = "relay.waow.tech/config";
 
 /// The StatefulSet of the one pod that is the relay.
-pub(super) fn build(relay: &ValidRelay, fingerprint: &str, memory: Resources) -> StatefulSet {
+pub(super) fn build(relay: &ValidRelay, profile: Profile, fingerprint: &str, memory: Resources) -> StatefulSet {
     StatefulSet {
         metadata: names::meta(relay, names::stateful_set(&relay.name)),
         spec: Some(StatefulSetSpec {
@@ -58,7 +55,7 @@ pub(super) fn build(relay: &ValidRelay, fingerprint: &str, memory: Resources) ->
                     annotations: Some(BTreeMap::from([(FINGERPRINT.into(), fingerprint.into())])),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(relay, memory)),
+                spec: Some(pod(relay, profile, memory)),
             },
             volume_claim_templates: Some(vec![data_claim(relay)]),
             ..StatefulSetSpec::default()
@@ -67,12 +64,13 @@ pub(super) fn build(relay: &ValidRelay, fingerprint: &str, memory: Resources) ->
     }
 }
 
-fn pod(relay: &ValidRelay, memory: Resources) -> PodSpec {
+fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
+    let volumes = std::mem::take(&mut profile.volumes);
     let pull_secrets = relay.image.pull_secrets.iter();
     PodSpec {
         service_account_name: Some(names::service_account(&relay.name)),
         automount_service_account_token: Some(false),
-        // A Service named "relay" in the namespace would set RELAY_… variables, which the relay reads.
+        // A Service named "relay" in the namespace would set RELAY_… variables, which every relay reads.
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(relay.grace_seconds()),
         node_selector: non_empty(relay.node_selector.clone()),
@@ -88,13 +86,13 @@ fn pod(relay: &ValidRelay, memory: Resources) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(relay, memory)],
-        volumes: Some(vec![config_volume(relay), token_volume(relay)]),
+        containers: vec![container(relay, profile, memory)],
+        volumes: Some(volumes),
         ..PodSpec::default()
     }
 }
 
-fn container(relay: &ValidRelay, memory: Resources) -> Container {
+fn container(relay: &ValidRelay, profile: Profile, memory: Resources) -> Container {
     Container {
         name: CONTAINER.into(),
         image: Some(relay.image.reference.clone()),
@@ -106,9 +104,10 @@ fn container(relay: &ValidRelay, memory: Resources) -> Container {
             }
             .into(),
         ),
-        args: Some(vec!["serve".into(), "--config".into(), format!("{CONFIG_DIR}/{}", config_map::FILE)]),
-        env: database_env(relay).map(|env| vec![env]),
-        ports: Some(vec![port("firehose", FIREHOSE_PORT), port("admin", ADMIN_PORT)]),
+        args: profile.args,
+        working_dir: profile.working_dir.map(str::to_owned),
+        env: non_empty(profile.env),
+        ports: Some(std::iter::once(profile.firehose).chain(profile.internal).map(port).collect()),
         resources: Some(ResourceRequirements {
             requests: Some(BTreeMap::from([("memory".into(), memory.request.into())])),
             limits: Some(BTreeMap::from([("memory".into(), memory.limit.into())])),
@@ -118,9 +117,9 @@ fn container(relay: &ValidRelay, memory: Resources) -> Container {
             vec![ContainerResizePolicy { resource_name: "memory".into(), restart_policy: "NotRequired".into() }]
         }),
         // A start reads the tail of the log and replays what derived state has not seen: minutes at worst.
-        startup_probe: Some(probe("/livez", 2, 300)),
-        liveness_probe: Some(probe("/livez", 10, 6)),
-        readiness_probe: Some(probe("/readyz", 5, 2)),
+        startup_probe: Some(probe(profile.alive, 2, 300)),
+        liveness_probe: Some(probe(profile.alive, 10, 6)),
+        readiness_probe: Some(probe(profile.ready, 5, 2)),
         termination_message_path: Some("/dev/termination-log".into()),
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         security_context: Some(SecurityContext {
@@ -129,54 +128,8 @@ fn container(relay: &ValidRelay, memory: Resources) -> Container {
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![
-            mount("data", DATA_DIR, None),
-            mount("config", CONFIG_DIR, Some(true)),
-            mount("token", TOKEN_DIR, Some(true)),
-        ]),
+        volume_mounts: Some(std::iter::once(mount("data", DATA_DIR, None)).chain(profile.mounts).collect()),
         ..Container::default()
-    }
-}
-
-/// The database's URL holds a password, so it comes from the Secret and not through the ConfigMap.
-fn database_env(relay: &ValidRelay) -> Option<EnvVar> {
-    let database = relay.database.as_ref()?;
-    Some(EnvVar {
-        name: "RELAY_DATABASE_URL".into(),
-        value_from: Some(EnvVarSource {
-            secret_key_ref: Some(SecretKeySelector {
-                name: database.name.clone(),
-                key: database.key.clone(),
-                ..SecretKeySelector::default()
-            }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    })
-}
-
-fn config_volume(relay: &ValidRelay) -> Volume {
-    Volume {
-        name: "config".into(),
-        config_map: Some(ConfigMapVolumeSource {
-            name: names::config_map(&relay.name),
-            default_mode: Some(GROUP_READ),
-            ..ConfigMapVolumeSource::default()
-        }),
-        ..Volume::default()
-    }
-}
-
-fn token_volume(relay: &ValidRelay) -> Volume {
-    Volume {
-        name: "token".into(),
-        secret: Some(SecretVolumeSource {
-            secret_name: Some(relay.admin.name.clone()),
-            items: Some(vec![KeyToPath { key: relay.admin.key.clone(), path: "token".into(), ..KeyToPath::default() }]),
-            default_mode: Some(GROUP_READ),
-            ..SecretVolumeSource::default()
-        }),
-        ..Volume::default()
     }
 }
 
@@ -200,13 +153,17 @@ fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {
     }
 }
 
-fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+fn probe(check: Check, period_seconds: i32, failure_threshold: i32) -> Probe {
+    let named = |port: &str| IntOrString::String(port.into());
+    let (http_get, tcp_socket) = match check {
+        Check::Http(path, port) => {
+            (Some(HTTPGetAction { path: Some(path.into()), port: named(port), ..HTTPGetAction::default() }), None)
+        }
+        Check::Tcp(port) => (None, Some(TCPSocketAction { port: named(port), ..TCPSocketAction::default() })),
+    };
     Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.into()),
-            port: IntOrString::String("admin".into()),
-            ..HTTPGetAction::default()
-        }),
+        http_get,
+        tcp_socket,
         period_seconds: Some(period_seconds),
         timeout_seconds: Some(5),
         failure_threshold: Some(failure_threshold),
@@ -214,7 +171,7 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-fn port(name: &str, port: i32) -> ContainerPort {
+fn port((name, port): Port) -> ContainerPort {
     ContainerPort {
         name: Some(name.into()),
         container_port: port,
@@ -223,7 +180,7 @@ fn port(name: &str, port: i32) -> ContainerPort {
     }
 }
 
-fn mount(name: &str, path: &str, read_only: Option<bool>) -> VolumeMount {
+pub(super) fn mount(name: &str, path: &str, read_only: Option<bool>) -> VolumeMount {
     VolumeMount { name: name.into(), mount_path: path.into(), read_only, ..VolumeMount::default() }
 }
 

@@ -14,7 +14,7 @@ fn yaml(children: &Children) -> String {
     [
         Some(serde_yaml_ng::to_string(service_account).unwrap()),
         admin_secret.as_ref().map(|secret| serde_yaml_ng::to_string(secret).unwrap()),
-        Some(serde_yaml_ng::to_string(config_map).unwrap()),
+        config_map.as_ref().map(|config_map| serde_yaml_ng::to_string(config_map).unwrap()),
         Some(serde_yaml_ng::to_string(firehose_service).unwrap()),
         Some(serde_yaml_ng::to_string(admin_service).unwrap()),
         Some(serde_yaml_ng::to_string(stateful_set).unwrap()),
@@ -42,26 +42,66 @@ fn objects_of_a_relay_with_every_field_set() {
     insta::assert_snapshot!("full", yaml(&objects(&full(), &full_world())));
 }
 
+fn foreign(implementation: &str) -> Value {
+    json!({
+        "hostname": "relay.test",
+        "implementation": implementation,
+        "image": {"repository": "registry.example.com/relay", "tag": "v1"},
+        "memory": {"limit": "4Gi", "request": "1Gi"},
+        "storage": {"size": "20Gi"},
+    })
+}
+
+#[test]
+fn objects_of_an_indigo_with_its_own_database() {
+    let mut world = world();
+    world.admin.generated = true;
+    insta::assert_snapshot!("indigo", yaml(&objects(&foreign("Indigo"), &world)));
+}
+
+#[test]
+fn objects_of_an_indigo_with_what_it_can_do() {
+    let mut spec = foreign("Indigo");
+    spec["database"] = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
+    spec["plcURL"] = json!("http://10.99.0.1:2582");
+    spec["upstream"] = json!({"allowInsecureHosts": true, "limits": {"accountsPerHost": 1000}});
+    spec["validation"] = json!({"mode": "Lenient"});
+    spec["firehose"] = json!({"replayWindow": "24h"});
+    spec["terminationGracePeriodSeconds"] = json!(90);
+    spec["access"] = json!({"service": {"type": "NodePort", "nodePort": 30301}});
+    insta::assert_snapshot!("indigo-full", yaml(&objects(&spec, &full_world())));
+}
+
+#[test]
+fn objects_of_a_zlay() {
+    let mut spec = foreign("Zlay");
+    spec["database"] = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
+    insta::assert_snapshot!("zlay", yaml(&objects(&spec, &full_world())));
+}
+
 #[test]
 fn jobs_of_a_relay_with_every_field_set() {
     let named = |declared: &Declared| json!({ (declared.name.clone()): declared.spec });
-    let wanted: Vec<Value> = jobs(&valid(&full(), &full_world()).backfill).iter().map(named).collect();
+    let wanted: Vec<Value> = jobs(&valid(&full(), &full_world())).iter().map(named).collect();
     insta::assert_snapshot!("jobs", serde_yaml_ng::to_string(&wanted).unwrap());
-    assert_eq!(jobs(&valid(&minimal(), &world()).backfill), [], "nothing is declared by default");
+    assert_eq!(jobs(&valid(&minimal(), &world())), [], "nothing is declared by default");
+    let mut indigo = foreign("Indigo");
+    indigo["backfill"] = full()["backfill"].clone();
+    assert_eq!(jobs(&valid(&indigo, &world())), [], "a relay of another project has no jobs");
 }
 
 #[test]
 fn all_collections_are_those_seen_and_those_of_the_sources() {
     let mut spec = full();
     spec["backfill"]["collections"] = json!({"all": true});
-    let all = jobs(&valid(&spec, &full_world()).backfill);
+    let all = jobs(&valid(&spec, &full_world()));
     spec["backfill"]["collections"] = json!({"seen": true, "ofSources": true});
-    assert_eq!(all, jobs(&valid(&spec, &full_world()).backfill));
+    assert_eq!(all, jobs(&valid(&spec, &full_world())));
 }
 
 #[test]
 fn the_configuration_is_the_recorded_one() {
-    let config = objects(&full(), &full_world()).config_map.data.unwrap().remove("relay.toml").unwrap();
+    let config = objects(&full(), &full_world()).config_map.unwrap().data.unwrap().remove("relay.toml").unwrap();
     let recorded = include_str!("../../../tests/contract/relay.toml");
     assert_eq!(config, recorded, "the relay tests that it accepts tests/contract/relay.toml");
 }
@@ -72,7 +112,11 @@ fn no_object_but_the_secret_holds_a_secret() {
     world.admin.generated = true;
     let mut children = objects(&full(), &world);
     children.admin_secret = None;
-    let yaml = yaml(&children);
+    let mut zlay = foreign("Zlay");
+    zlay["database"] = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
+    let mut foreign = objects(&zlay, &world);
+    foreign.admin_secret = None;
+    let yaml = yaml(&children) + &yaml(&foreign);
     for secret in ["t0ken", "postgres://"] {
         assert!(!yaml.contains(secret), "{secret:?} is in an object that anyone may read");
     }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::foreign;
 use crate::relay::Error;
 use crate::relay::apply::Applied;
 use crate::relay::endings::{EXIT_PLANNED_RESTART, Termination};
@@ -18,11 +19,13 @@ pub(super) const READY: &str = "Ready";
 /// The pod runs the wanted template and is ready.
 const WORKLOAD_READY: &str = "WorkloadReady";
 /// The relay takes events from at least one host.
-const DELIVERING: &str = "Delivering";
+pub(super) const DELIVERING: &str = "Delivering";
 /// There is memory enough.
 pub(super) const MEMORY_HEALTHY: &str = "MemoryHealthy";
 /// Every declared import and crawl is done, or none is declared.
 pub(super) const BACKFILL_COMPLETE: &str = "BackfillComplete";
+/// A relay of another project does something about every field of the spec.
+pub(super) const SPEC_SUPPORTED: &str = "SpecSupported";
 /// The operator changes nothing.
 const PAUSED: &str = "Paused";
 
@@ -78,13 +81,23 @@ pub(super) fn findings(
         Ok(applied) => workload(applied.stateful_set.as_deref(), world.pod.as_deref()),
         Err(error) => Finding::new(WORKLOAD_READY, Verdict::Bad, error.reason(), quote(&error.to_string())),
     };
-    let delivering = delivering(world.document.as_ref());
-    let blocking = [&workload, &delivering].into_iter().find(|finding| finding.verdict != Verdict::Good);
+    let foreign = foreign::findings(relay, world);
+    let (delivering, supported) = match foreign {
+        Some((delivering, supported)) => (delivering, Some(supported)),
+        None => (delivering(world.document.as_ref()), None),
+    };
+    // What cannot be seen is no reason to say that a relay of another project is not ready.
+    let blocking = [&workload, &delivering]
+        .into_iter()
+        .find(|finding| !matches!(finding.verdict, Verdict::Good | Verdict::Unknown));
     let ready = match blocking {
         Some(finding) => Finding { type_: READY, ..finding.clone() },
+        None if delivering.verdict == Verdict::Unknown => {
+            Finding::new(READY, Verdict::Good, "PodReady", "The pod is ready; whether it delivers cannot be seen.")
+        }
         None => Finding::new(READY, Verdict::Good, "Delivering", "The relay delivers."),
     };
-    vec![ready, workload, delivering, memory, backfill, paused(relay.paused)]
+    [ready, workload, delivering, memory, backfill].into_iter().chain(supported).chain([paused(relay.paused)]).collect()
 }
 
 /// What is to be said of a Relay that cannot be built.

@@ -39,7 +39,7 @@ pub(super) fn fill(status: &mut RelayStatus, document: &Document, before: Option
 
 /// Whether `status` has figures.
 pub(super) fn present(status: &RelayStatus) -> bool {
-    status.seq.is_some()
+    status.seq.is_some() || status.memory.is_some()
 }
 
 /// `status` without its figures, and without the message that quotes what a job says.

@@ -69,8 +69,12 @@ pub(super) fn finding(relay: &ValidRelay, status: &RelayStatus, now: Timestamp) 
         let message = "Memory is short, and the limit has grown up to spec.memory.max; raise it.";
         return found(Verdict::Bad, "AtMaximum", message);
     }
-    let message =
-        "Memory is short: the relay has shrunk its caches, and what can wait rests; status.memory.step says how far.";
+    let message = match memory.step {
+        Some(_) => {
+            "Memory is short: the relay has shrunk its caches, and what can wait rests; status.memory.step says how far."
+        }
+        None => "Memory is short: the relay is above its soft mark.",
+    };
     found(Verdict::Waiting, "UnderPressure", message)
 }
 

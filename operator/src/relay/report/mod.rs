@@ -6,6 +6,7 @@
 mod backfill;
 mod conditions;
 mod figures;
+mod foreign;
 mod memory;
 
 use std::time::Duration;
@@ -27,10 +28,20 @@ use super::names::OPERATOR;
 use super::read::World;
 use super::validate::{Invalid, ValidRelay};
 use super::{Context, Error, resize};
-use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus};
+use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus, RestartCause};
 
 /// Shortest time between two writes that refresh figures only.
 const FIGURES_EVERY: Duration = Duration::from_secs(30);
+
+/// What came of the steps after apply.
+pub(super) struct Done {
+    /// Of a new memory limit.
+    pub(super) resize: Option<ResizeStatus>,
+    /// The uid of the pod that goes because the operator has evicted it.
+    pub(super) evicted: Option<String>,
+    /// Of the backfill jobs.
+    pub(super) jobs: Jobs,
+}
 
 /// Reports a Relay that could be built, and says whether it is calm: ready, and its memory is not short.
 pub(super) async fn report(
@@ -39,24 +50,32 @@ pub(super) async fn report(
     valid: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
-    resize: Option<ResizeStatus>,
-    jobs: &Jobs,
+    done: Done,
 ) -> Result<bool, Error> {
+    let Done { resize, evicted, jobs } = &done;
     let now = Timestamp::now();
     let before = relay.status.as_ref();
     let told = before.and_then(|before| before.backfill.as_ref());
     let resize_told = before.and_then(|before| before.resize.as_ref());
-    let ends = ends(before, world, now);
+    let mut ends = ends(before, world, now);
+    if let (Some(evicted), Some(counted)) = (evicted, &mut ends.status.counted)
+        && counted.pod_uid == *evicted
+    {
+        counted.leaving = Some(RestartCause::PlannedRestart);
+    }
     let mut events: Vec<Event> = ends.new.iter().map(memory::event).collect();
     events.extend(resize::events(resize_told, resize.as_ref()));
     events.extend(backfill::events(told, jobs));
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
         backfill: backfill::status(told, jobs),
-        resize,
+        resize: resize.clone(),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };
+    if let Some(seen) = &world.foreign {
+        foreign::fill(&mut status, seen, valid, world.pod.as_deref(), before, now);
+    }
     if let Some(Ok(document)) = &world.document {
         figures::fill(&mut status, document, before, now);
     }
@@ -141,7 +160,7 @@ async fn publish(
 }
 
 /// An Event is a courtesy: the status has the same news.
-async fn tell(recorder: &Recorder, relay: &Relay, event: &Event) {
+pub(super) async fn tell(recorder: &Recorder, relay: &Relay, event: &Event) {
     if let Err(error) = recorder.publish(event, &relay.object_ref(&())).await {
         tracing::warn!(%error, relay = %relay.name_any(), "Event not published");
     }

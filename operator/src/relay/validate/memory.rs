@@ -1,6 +1,7 @@
 //! Memory, and the time to stop.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::{Invalid, check, size};
 use crate::api::{MemoryResize, MemorySpec, patterns};
@@ -54,6 +55,20 @@ impl Memory {
     #[must_use]
     pub fn at(&self, limit: ByteSize) -> Resources {
         Resources { request: self.request.unwrap_or(limit), limit }
+    }
+
+    /// Shortest time between two restarts.
+    #[must_use]
+    pub fn restart_cooldown(&self) -> Duration {
+        let text = &self.restart_cooldown;
+        let digits = text.trim_end_matches(['s', 'm', 'h']);
+        let unit = match &text[digits.len()..] {
+            "h" => 3600,
+            "m" => 60,
+            _ => 1,
+        };
+        // It has the form of a duration, which has at most 7 digits.
+        Duration::from_secs(digits.parse::<u64>().unwrap_or(0) * unit)
     }
 }
 

@@ -4,6 +4,7 @@
 //! schema, or objects from before a rule.
 
 mod backfill;
+mod implementation;
 mod memory;
 mod window;
 
@@ -17,8 +18,8 @@ use super::byte_size::ByteSize;
 use super::read::{Lookup, SecretValue, World};
 use crate::api::patterns::{self, Pattern};
 use crate::api::{
-    BackfillSpec, Durability, ImageSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,
-    UpstreamSpec, ValidationMode,
+    BackfillSpec, Durability, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType,
+    StorageSpec, UpstreamSpec, ValidationMode,
 };
 use crate::secret::Redacted;
 
@@ -41,6 +42,8 @@ pub struct ValidRelay {
     pub owner: OwnerReference,
     /// Nothing is to be changed.
     pub paused: bool,
+    /// Which program it is.
+    pub implementation: Implementation,
     /// Public DNS name.
     pub hostname: String,
     /// The container image.
@@ -72,6 +75,13 @@ pub struct ValidRelay {
 }
 
 impl ValidRelay {
+    /// Whether anything is declared of backfills.
+    #[must_use]
+    pub fn has_backfill(&self) -> bool {
+        let BackfillSpec { sources, crawl, verify, .. } = &self.backfill;
+        !sources.is_empty() || crawl.enabled || verify.enabled
+    }
+
     /// Time that the pod has to stop, in seconds.
     #[must_use]
     pub fn grace_seconds(&self) -> i64 {
@@ -175,6 +185,9 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
     if spec.hostname.len() > MAX_HOSTNAME {
         return Err(Invalid::Spec(format!("spec.hostname has more than {MAX_HOSTNAME} characters")));
     }
+    let image = image(&spec.image, default_image)?;
+    let memory = memory::memory(&spec.memory)?;
+    implementation::check(spec, &memory)?;
     let storage_size = storage(&spec.storage)?;
     check_unchanged_storage(&spec.storage, storage_size, world.stateful_set.as_deref())?;
     Ok(ValidRelay {
@@ -182,8 +195,9 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         owner,
         paused: spec.paused,
         hostname: spec.hostname.clone(),
-        image: image(&spec.image, default_image)?,
-        memory: memory::memory(&spec.memory)?,
+        implementation: spec.implementation,
+        image,
+        memory,
         grace_seconds: memory::grace_seconds(spec.termination_grace_period_seconds)?,
         window: window::window(spec.update.window.as_deref())?,
         storage_size,

@@ -133,6 +133,57 @@ fn bad_specs_are_refused_by_the_schema_and_by_the_operator_with_the_same_sentenc
     }
 }
 
+/// A relay of another project.
+fn foreign(implementation: &str) -> Value {
+    let database = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
+    let image = json!({"repository": "r.test/relay", "tag": "1"});
+    json!({"hostname": "relay.test", "implementation": implementation, "image": image, "database": database})
+}
+
+#[test]
+fn a_relay_of_another_project_needs_what_it_cannot_do_without() {
+    #[rustfmt::skip]
+    let good = [
+        ("Indigo", "/paused", json!(false)),
+        ("Zlay", "/paused", json!(false)),
+        ("Indigo", "/database", json!({})),
+        ("Zlay", "/memory", json!({"limit": "256Mi"})),
+        ("Indigo", "/memory", json!({"limit": "1Gi", "max": "2Gi"})),
+    ];
+    for (implementation, path, value) in good {
+        let spec = with(foreign(implementation), path, value.clone());
+        assert_eq!(cel(&spec, None), Vec::<String>::new(), "schema: {implementation} {path} = {value}");
+        assert_eq!(message(&spec), None, "operator: {implementation} {path} = {value}");
+    }
+    #[rustfmt::skip]
+    let bad = [
+        ("Indigo", "/image", json!({}), "name one in spec.image"),
+        ("Zlay", "/image", json!({}), "name one in spec.image"),
+        ("Zlay", "/database", json!({}), "zlay needs a PostgreSQL database"),
+        ("Indigo", "/memory", json!({"limit": "255Mi"}), "needs a memory.limit of at least 256Mi"),
+        ("Zlay", "/memory", json!({"limit": "255Mi"}), "needs a memory.limit of at least 256Mi"),
+        ("Indigo", "/memory", json!({"resize": "InPlace"}), "InPlace needs implementation: Bundled"),
+        ("Zlay", "/memory", json!({"resize": "InPlace", "max": "8Gi"}), "InPlace needs implementation: Bundled"),
+    ];
+    for (implementation, path, value, sentence) in bad {
+        let spec = with(foreign(implementation), path, value.clone());
+        let cel = cel(&spec, None);
+        assert!(cel.iter().any(|message| message.contains(sentence)), "schema: {implementation} {path}: {cel:?}");
+        let invalid = validate(&relay(&spec), &full_world(), DEFAULT_IMAGE).unwrap_err();
+        assert!(invalid.to_string().contains(sentence), "operator: {implementation} {path} = {value}: {invalid}");
+        assert_eq!((invalid.reason(), invalid.is_final()), ("InvalidSpec", true));
+    }
+}
+
+#[test]
+fn the_schema_refuses_another_implementation() {
+    let errors = cel(&foreign("Zlay"), Some(&foreign("Indigo")));
+    assert!(errors.iter().any(|e| e.contains("implementation cannot be changed")), "{errors:?}");
+    let mut bundled = minimal();
+    bundled["implementation"] = json!("Bundled");
+    assert_eq!(cel(&bundled, Some(&bundled)), Vec::<String>::new());
+}
+
 #[test]
 fn what_the_schema_bounds_without_cel_is_refused_by_the_operator_too() {
     for (path, value, sentence) in [
@@ -222,6 +273,8 @@ fn secrets_that_are_missing_are_told_and_looked_for_again() {
 #[test]
 fn defaults_are_filled_in() {
     let relay = valid(&minimal(), &world());
+    assert_eq!(relay.implementation, Implementation::Bundled);
+    assert_eq!(relay.memory.restart_cooldown().as_secs(), 600);
     assert_eq!(relay.image.reference, DEFAULT_IMAGE);
     assert_eq!(relay.memory.limit.to_string(), "4Gi");
     assert_eq!(relay.memory.at(relay.memory.limit).request, relay.memory.limit);
