@@ -57,7 +57,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", args.listen))?;
     let server = tokio::spawn(server::serve(listener, phases, metrics.clone(), wait(terminated.clone())));
-    let client = kube::Client::try_default().await.context("no cluster found; set KUBECONFIG, or run in a pod")?;
+    let config = kube::Config::infer().await.context("no cluster found; set KUBECONFIG, or run in a pod")?;
+    let once = kube::Client::try_from(kube::Config { default_retry: false, ..config.clone() })?;
+    let client = kube::Client::try_from(config)?;
     let namespace = args.namespace.as_deref();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, relay_image = args.relay_image, "starting");
     tokio::select! {
@@ -67,6 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     phase.send_replace(Phase::FillingCaches);
     let options = relay::Options {
         client,
+        once,
         namespace: args.namespace,
         default_image: args.relay_image,
         admin: relay_admin::Client::new(ADMIN_PORT)?,

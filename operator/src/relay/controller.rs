@@ -55,6 +55,8 @@ pub async fn wait_for_crd(client: &Client, namespace: Option<&str>) {
 pub struct Options {
     /// The API server.
     pub client: Client,
+    /// The same, without a second try of a request that is refused for now.
+    pub once: Client,
     /// The one namespace to serve; all of them by default.
     pub namespace: Option<String>,
     /// Image of relays whose spec names none.
@@ -72,7 +74,7 @@ pub async fn run(
     filled: impl FnOnce() + Send + 'static,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let Options { client, namespace, default_image, admin, metrics } = options;
+    let Options { client, once, namespace, default_image, admin, metrics } = options;
     let namespace = namespace.as_deref();
     let (service_accounts, service_account_events) = watch(&client, namespace);
     let (config_maps, config_map_events) = watch(&client, namespace);
@@ -94,6 +96,7 @@ pub async fn run(
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), Reporter::from(OPERATOR)),
         client,
+        once,
         cache,
         admin,
         default_image,

@@ -50,6 +50,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 pub struct Context {
     /// The API server.
     pub client: Client,
+    /// The same, for what may be refused for now: the other tries again by itself, for minutes.
+    pub once: Client,
     /// The operator's objects, as last seen by their watches.
     pub cache: Cache,
     /// Asks relays.

@@ -30,14 +30,15 @@ struct Inner {
 }
 
 impl Api {
-    /// Starts the server, and a client of it.
+    /// Starts the server, and a client of it that tries nothing twice.
     pub async fn start() -> (Self, Client) {
         let api = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(handle).with_state(api.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let config = kube::Config { default_retry: false, ..kube::Config::new(url.parse().unwrap()) };
+        let client = Client::try_from(config).unwrap();
         (api, client)
     }
 

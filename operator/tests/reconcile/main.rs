@@ -64,6 +64,7 @@ impl Story {
     async fn reconcile(&self) -> Result<Action, Error> {
         let context = Context {
             client: self.client.clone(),
+            once: self.client.clone(),
             cache: self.api.cache(),
             admin: Client::new(self.admin_port).unwrap(),
             recorder: Recorder::new(self.client.clone(), OPERATOR.into()),

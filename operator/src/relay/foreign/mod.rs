@@ -80,7 +80,7 @@ pub(super) async fn look(
 ) -> Option<Seen> {
     let ip = running_ip(pod)?;
     let (measured, figures) =
-        tokio::join!(working_set(&context.client, namespace, pod), metrics::ask(&context.admin, ip, names));
+        tokio::join!(working_set(&context.once, namespace, pod), metrics::ask(&context.admin, ip, names));
     let now = Timestamp::now();
     // Resident memory is the nearest to a working set that the relay itself can tell.
     let resident = figures.as_ref().ok().and_then(|figures| figures.resident).map(|bytes| (now, bytes));
@@ -175,7 +175,7 @@ async fn evict(context: &Context, relay: &ValidRelay, pod: &Pod, uid: &str) -> k
         "metadata": {"name": name, "namespace": relay.namespace},
         "deleteOptions": {"preconditions": {"uid": uid}},
     });
-    let pods = Api::<Pod>::namespaced(context.client.clone(), &relay.namespace);
+    let pods = Api::<Pod>::namespaced(context.once.clone(), &relay.namespace);
     let params = PostParams::default();
     let evicted = pods.create_subresource::<_, Value>("eviction", &name, &params, &eviction).await;
     context.metrics.wrote("Pod", "evict");
