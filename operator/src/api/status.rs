@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::backfill::BackfillStatus;
 
-/// What the operator sees of a relay. The figures come from the relay's own status document; but for those of backfill they
+/// What the operator sees of a relay. The figures come from the relay's own status document, or of a relay of another project
+/// from its metrics and those of the cluster; but for those of backfill they
 /// are absent while it cannot be read. They are refreshed at most twice a minute.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -14,7 +15,7 @@ pub struct RelayStatus {
     pub observed_generation: Option<i64>,
 
     /// WorkloadReady: the pod runs the wanted template and is ready. Delivering: the relay takes events from at least
-    /// one host. Ready: both. MemoryHealthy: there is memory enough; its reasons, the most pressing first: RestartLoop (it
+    /// one host. Ready: both. SpecSupported: only of a relay of another project; it does something about every field of the spec. MemoryHealthy: there is memory enough; its reasons, the most pressing first: RestartLoop (it
     /// has used up its restarts of this hour), OOMKilled (within the last hour), Unknown (the relay cannot be asked),
     /// ResizeInfeasible, ResizeDeferred, ResizePending (a new limit is not in force yet), NearLimit (a restart is near),
     /// AtMaximum (under pressure, and the limit has grown up to memory.max), UnderPressure, Healthy. BackfillComplete:

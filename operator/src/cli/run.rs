@@ -57,9 +57,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", args.listen))?;
     let server = tokio::spawn(server::serve(listener, phases, metrics.clone(), wait(terminated.clone())));
-    let config = kube::Config::infer().await.context("no cluster found; set KUBECONFIG, or run in a pod")?;
-    let once = kube::Client::try_from(kube::Config { default_retry: false, ..config.clone() })?;
-    let client = kube::Client::try_from(config)?;
+    let mut config = kube::Config::infer().await.context("no cluster found; set KUBECONFIG, or run in a pod")?;
+    let client = kube::Client::try_from(config.clone())?;
+    config.default_retry = false;
+    let once = kube::Client::try_from(config)?;
     let namespace = args.namespace.as_deref();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, relay_image = args.relay_image, "starting");
     tokio::select! {

@@ -30,16 +30,17 @@ struct Inner {
 }
 
 impl Api {
-    /// Starts the server, and a client of it that tries nothing twice.
-    pub async fn start() -> (Self, Client) {
+    /// Starts the server, a client of it, and one that tries nothing twice.
+    pub async fn start() -> (Self, Client, Client) {
         let api = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(handle).with_state(api.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let config = kube::Config { default_retry: false, ..kube::Config::new(url.parse().unwrap()) };
-        let client = Client::try_from(config).unwrap();
-        (api, client)
+        let mut config = kube::Config::new(url.parse().unwrap());
+        let client = Client::try_from(config.clone()).unwrap();
+        config.default_retry = false;
+        (api, client, Client::try_from(config).unwrap())
     }
 
     /// Puts an object there behind the operator's back, or with `null` takes it away. The watch of pods sees those that go.

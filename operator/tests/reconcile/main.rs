@@ -35,6 +35,8 @@ const RECORDED: &str = include_str!("../contract/admin-status.json");
 struct Story {
     api: Api,
     client: kube::Client,
+    /// One that tries nothing twice.
+    once: kube::Client,
     admin_port: u16,
     /// Pods that were made so far.
     pods: usize,
@@ -44,8 +46,8 @@ struct Story {
 
 impl Story {
     async fn of(spec: Value) -> Self {
-        let (api, client) = Api::start().await;
-        let story = Self { api, client, admin_port: 1, pods: 0, histories: Histories::default() };
+        let (api, client, once) = Api::start().await;
+        let story = Self { api, client, once, admin_port: 1, pods: 0, histories: Histories::default() };
         story.write(spec);
         story
     }
@@ -64,7 +66,7 @@ impl Story {
     async fn reconcile(&self) -> Result<Action, Error> {
         let context = Context {
             client: self.client.clone(),
-            once: self.client.clone(),
+            once: self.once.clone(),
             cache: self.api.cache(),
             admin: Client::new(self.admin_port).unwrap(),
             recorder: Recorder::new(self.client.clone(), OPERATOR.into()),
