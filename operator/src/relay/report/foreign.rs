@@ -60,7 +60,9 @@ fn delivering(seen: Option<&Seen>) -> Finding {
     let found = |verdict, reason, message: &str| Finding::new(DELIVERING, verdict, reason, quote(message));
     let Some(seen) = seen else { return found(Verdict::Waiting, "NoPod", "No pod runs yet.") };
     match (&seen.figures, seen.history.rate()) {
-        (Err(error), _) => found(Verdict::Unknown, "MetricsUnavailable", &error.to_string()),
+        (Err(error), _) => {
+            found(Verdict::Unknown, "MetricsUnavailable", &format!("The relay's metrics cannot be read: {error}"))
+        }
         (Ok(figures), _) if figures.events.is_none() => {
             found(Verdict::Unknown, "NotCounted", "The relay's metrics have no counter of its events.")
         }
