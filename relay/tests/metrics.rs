@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::World;
-use sim::Account;
+use sim::{Account, Relay};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_in_the_reference_and_the_reverse() {
     let reference = include_str!("../../docs/reference/metrics.md");
-    let world = World::new(81, &["--plc-export"]).await;
+    let mut world = World::new(81, &["--plc-export"]).await;
+    // How far behind the export is, is known from its first page on.
+    let is_followed =
+        async |relay: &Relay| relay.get_admin("/metrics").await.text.contains("relay_identity_export_lag");
+    world.relay.until("the export is followed", is_followed).await;
     let text = world.relay.get_admin("/metrics").await.text;
     let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(families.len() > 20, "{text}");
