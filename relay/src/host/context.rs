@@ -22,6 +22,8 @@ use crate::verify::Intake;
 
 /// What an open stream holds, whatever its host sends: 8 KiB of buffer, a message of at most as much, TLS, its task.
 pub const STREAM_BYTES: u64 = 34 << 10;
+/// What the kernel holds for its socket, typically.
+pub const STREAM_SOCKET_BYTES: u64 = 14 << 10;
 /// Checks of new hosts that run at once.
 const CHECKS_MAX: usize = 16;
 
@@ -46,14 +48,14 @@ pub struct Parts {
 pub struct Bounds {
     /// Streams open at once; hosts beyond wait for one.
     pub streams_max: u64,
-    /// Bytes of all: what is left of them beyond [`STREAM_BYTES`] for each stream, and at least
-    /// [`ROOM_BYTES_MIN`](super::ROOM_BYTES_MIN), is for long messages that are being read.
+    /// Bytes of all: what is left of them beyond [`STREAM_BYTES`] and [`STREAM_SOCKET_BYTES`] for each stream, and at
+    /// least [`ROOM_BYTES_MIN`](super::ROOM_BYTES_MIN), is for long messages that are being read.
     pub bytes_max: u64,
 }
 
 impl Bounds {
     fn room_bytes(&self) -> u64 {
-        self.bytes_max.saturating_sub(self.streams_max.saturating_mul(STREAM_BYTES))
+        self.bytes_max.saturating_sub(self.streams_max.saturating_mul(STREAM_BYTES + STREAM_SOCKET_BYTES))
     }
 }
 
