@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod backfill;
+pub mod cli;
 pub mod collections;
 pub mod config;
 pub mod decisions;
@@ -19,6 +20,7 @@ pub mod identity;
 pub mod log;
 pub mod memory;
 pub mod net;
+mod places;
 pub mod protocol;
 pub mod recover;
 pub mod report;

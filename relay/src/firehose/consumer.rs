@@ -12,6 +12,7 @@ use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::kept::Keeping;
 use super::outgoing::{Outgoing, Progress};
 use super::registry::{ConsumerState, Registration};
 use super::replay::{BATCH_HOLD_MAX, Chunk, ReplayError, Turn};
@@ -49,6 +50,8 @@ pub(super) struct Consumer {
     position: Option<Cursor>,
     /// Held while `outgoing` holds a chunk of the log.
     turn: Option<Turn>,
+    /// Held while `outgoing` holds a copy of a frame.
+    keeping: Option<Keeping>,
     /// When `outgoing` was filled with a batch, unless that was given back.
     filled_at: Option<Instant>,
     /// When the socket last took something that was waiting, or something began to wait.
@@ -111,6 +114,7 @@ impl Consumer {
             reading: None,
             position: None,
             turn: None,
+            keeping: None,
             filled_at: None,
             active_at: now,
             pinged_at: None,
@@ -184,7 +188,7 @@ impl Consumer {
         if self.closing.is_some() || !self.outgoing.is_empty() || (self.reading.is_some() && !is_draining) {
             return;
         }
-        self.turn = None;
+        (self.turn, self.keeping) = (None, None);
         while !self.refill_from_ring(is_draining) {}
     }
 
@@ -313,7 +317,7 @@ impl Consumer {
         } else if self.outgoing.is_empty() {
             self.check_idle(now)?;
         } else {
-            self.check_progress(now);
+            self.check_progress(now)?;
         }
         Ok(())
     }
@@ -334,7 +338,7 @@ impl Consumer {
 
     /// Cuts a consumer that takes nothing and has fallen behind the ring (protocol 7). Before that, it gives back what
     /// it does not take.
-    fn check_progress(&mut self, now: Instant) {
+    fn check_progress(&mut self, now: Instant) -> Result<(), Ended> {
         let stall_timeout = self.firehose.limits.stall_timeout;
         if now >= self.active_at + stall_timeout && self.cursor < self.firehose.ring.floor() {
             let message =
@@ -342,10 +346,22 @@ impl Consumer {
             self.fail(Disconnect::TooSlow, "ConsumerTooSlow", &message);
         } else if self.filled_at.is_some_and(|at| now >= at + BATCH_HOLD_MAX) {
             self.filled_at = None;
-            self.outgoing.keep_first();
             self.position = None;
+            let bytes = self.outgoing.keep_first();
             self.turn = None;
+            if !self.keep(bytes) {
+                // In the middle of a frame nothing can be said.
+                return Err(Ended(Disconnect::TooSlow));
+            }
         }
+        Ok(())
+    }
+
+    /// Counts what `outgoing` has a copy of; says whether there is room for it.
+    fn keep(&mut self, bytes: usize) -> bool {
+        self.keeping = None;
+        self.keeping = self.firehose.kept.keep(bytes);
+        bytes == 0 || self.keeping.is_some()
     }
 
     /// Sends an error message (protocol 3) and closes.
@@ -358,8 +374,8 @@ impl Consumer {
     }
 
     fn close_for_drain(&mut self) {
-        let text = "the relay is shutting down; reconnect with your last cursor";
-        self.close(Disconnect::Draining, CloseCode::GoingAway, text);
+        let text = "the relay restarts; reconnect with your last cursor";
+        self.close(Disconnect::Draining, CloseCode::Restart, text);
     }
 
     fn close(&mut self, reason: Disconnect, code: CloseCode, text: &str) {
@@ -371,9 +387,10 @@ impl Consumer {
         self.reading = None;
         self.position = None;
         self.turn = None;
-        self.outgoing.keep_begun();
+        let bytes = self.outgoing.keep_begun();
         self.outgoing.push_notice(close_frame);
-        let end_at = Instant::now() + self.firehose.limits.close_grace;
+        let grace = if self.keep(bytes) { self.firehose.limits.close_grace } else { Duration::ZERO };
+        let end_at = Instant::now() + grace;
         self.closing = Some(Closing { reason, end_at, flushed: false, client_closed: false });
     }
 

@@ -12,6 +12,7 @@
 
 mod consumer;
 mod hidden;
+mod kept;
 mod outgoing;
 mod registry;
 mod replay;
@@ -24,6 +25,7 @@ mod upgrade;
 pub mod ws;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::routing::{MethodRouter, any};
@@ -32,10 +34,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::log::{Event, Reader};
 use hidden::Hidden;
+use kept::Kept;
 use registry::Registry;
 use replay::Turns;
 use ring::Ring;
 
+pub use kept::KEPT_BYTES_MIN;
 pub use registry::{ConsumerInfo, ConsumerState};
 pub use replay::REPLAY_CHUNK_BYTES;
 pub use socket::tune_socket;
@@ -48,18 +52,28 @@ const PACE_PER_CONSUMER: Duration = Duration::from_micros(250);
 /// Longest time between two wakes, and so the most that it adds to an event's latency.
 const PACE_MAX: Duration = Duration::from_millis(25);
 
+/// What a connected consumer holds, whatever it does: its task, room for a batch, HTTP's buffers.
+pub const CONSUMER_BYTES: u64 = 32 << 10;
+
+/// What the kernel holds for its socket, on average: nothing for one that keeps up, and 64 KiB with what these need around
+/// them for one that stalls.
+pub const CONSUMER_SOCKET_BYTES: u64 = 32 << 10;
+
 /// Bounds of the stream.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Consumers served at once. Each holds at most one batch of 256 KiB besides its socket buffers.
+    /// Consumers served at once.
     pub consumers_max: usize,
+    /// Memory of the consumers, in bytes: what is left of it beyond [`CONSUMER_BYTES`] and [`CONSUMER_SOCKET_BYTES`] for
+    /// each, and at least [`KEPT_BYTES_MIN`], is for frames that consumers are stalled in.
+    pub consumer_bytes_max: u64,
     /// Consumers served at once to one IPv4 address or one IPv6 /64.
     pub consumers_per_address_max: usize,
     /// Size of the ring of live events, in bytes.
     pub ring_bytes_max: usize,
-    /// Consumers that may hold a chunk read from the log at once, of [`REPLAY_CHUNK_BYTES`] each; the others wait for
-    /// their turn.
-    pub replay_turns: usize,
+    /// Memory of chunks that were read from the log, of [`REPLAY_CHUNK_BYTES`] each; consumers beyond wait for their
+    /// turn.
+    pub replay_bytes_max: usize,
     /// A consumer behind the ring that takes no byte for this long is too slow (protocol 7).
     pub stall_timeout: Duration,
     /// A consumer that was sent nothing for this long is pinged (protocol 6).
@@ -77,9 +91,10 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             consumers_max: 1000,
+            consumer_bytes_max: 32 << 20,
             consumers_per_address_max: 100,
             ring_bytes_max: 80 << 20,
-            replay_turns: 32,
+            replay_bytes_max: 8 << 20,
             stall_timeout: Duration::from_secs(30),
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(30),
@@ -96,6 +111,10 @@ pub struct Firehose {
     reader: Reader,
     ring: Ring,
     turns: Turns,
+    kept: Arc<Kept>,
+    consumers_max: AtomicUsize,
+    /// Whether no new consumers are taken, because memory is short.
+    refuses: AtomicBool,
     hidden: Hidden,
     consumers: Arc<Registry>,
     stats: Stats,
@@ -130,7 +149,10 @@ impl Firehose {
         tokio::spawn(pace(published.subscribe(), waker, Arc::clone(&consumers)));
         Arc::new(Firehose {
             ring: Ring::new(limits.ring_bytes_max, head),
-            turns: Turns::new(limits.replay_turns),
+            turns: Turns::new(limits.replay_bytes_max as u64),
+            kept: Kept::new(kept_bytes(limits.consumers_max, limits.consumer_bytes_max)),
+            consumers_max: AtomicUsize::new(limits.consumers_max),
+            refuses: AtomicBool::new(false),
             hidden: Hidden::default(),
             consumers,
             stats: Stats::default(),
@@ -200,6 +222,47 @@ impl Firehose {
     pub fn ring_bytes(&self) -> usize {
         self.ring.bytes()
     }
+
+    /// Memory of chunks of the log, in bytes.
+    pub fn replay_bytes(&self) -> usize {
+        self.turns.bytes() as usize
+    }
+
+    /// Memory of the consumers, in bytes. What the kernel holds for their sockets is not in it: see [`tune_socket`].
+    pub fn consumer_bytes(&self) -> u64 {
+        self.consumers() as u64 * CONSUMER_BYTES + self.kept.bytes()
+    }
+
+    /// Changes the size of the ring. Consumers behind it go on from the log.
+    pub fn set_ring_bytes(&self, bytes_max: usize) {
+        self.ring.set_bytes_max(bytes_max);
+    }
+
+    /// Changes how much of the log may be in memory for consumers that catch up.
+    pub fn set_replay_bytes(&self, bytes_max: usize) {
+        self.turns.set_bytes_max(bytes_max as u64);
+    }
+
+    /// Changes how many consumers are served at once, and their memory. Those that are connected stay.
+    pub fn set_consumer_bounds(&self, consumers_max: usize, bytes_max: u64) {
+        self.consumers_max.store(consumers_max, Ordering::Relaxed);
+        self.kept.set_max(kept_bytes(consumers_max, bytes_max));
+    }
+
+    /// Reads for consumers that catch up one by one, with pauses, while memory is short.
+    pub fn slow_catch_up(&self, is_slow: bool) {
+        self.turns.slow(is_slow);
+    }
+
+    /// Takes no new consumers while memory is short.
+    pub fn refuse_consumers(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::Relaxed);
+    }
+}
+
+/// What of the consumers' memory is for frames that they are stalled in.
+fn kept_bytes(consumers_max: usize, bytes_max: u64) -> u64 {
+    bytes_max.saturating_sub(consumers_max as u64 * (CONSUMER_BYTES + CONSUMER_SOCKET_BYTES))
 }
 
 /// Passes on the head from `published` to the consumers, until the firehose is dropped.

@@ -72,25 +72,30 @@ impl Outgoing {
         }
     }
 
-    /// Drops the events that are not begun.
-    pub fn keep_begun(&mut self) {
-        self.drop_events_after(usize::from(self.written > 0));
+    /// Drops the events that are not begun. Gives the bytes of the one that is, of which it now has a copy.
+    pub fn keep_begun(&mut self) -> usize {
+        self.keep(usize::from(self.written > 0))
     }
 
-    /// Drops all events but the first, and makes that hold no more memory than its own.
-    pub fn keep_first(&mut self) {
-        self.drop_events_after(1);
-        if let Some(first) = self.frames.front_mut() {
-            first.wire = Bytes::copy_from_slice(&first.wire);
-        }
+    /// Drops all events but the first. Gives the bytes of that one, of which it now has a copy: with its neighbours, of
+    /// which it is a part, it would keep more than its own.
+    pub fn keep_first(&mut self) -> usize {
+        self.keep(1)
     }
 
-    fn drop_events_after(&mut self, count: usize) {
-        let mut index = 0;
-        self.frames.retain(|frame| {
+    fn keep(&mut self, count: usize) -> usize {
+        let (mut index, mut bytes) = (0, 0);
+        self.frames.retain_mut(|frame| {
             index += 1;
-            index <= count || !matches!(frame.kind, Kind::Event(_))
+            let is_event = matches!(frame.kind, Kind::Event(_));
+            let is_kept = index <= count || !is_event;
+            if is_kept && is_event {
+                frame.wire = Bytes::copy_from_slice(&frame.wire);
+                bytes += frame.wire.len();
+            }
+            is_kept
         });
+        bytes
     }
 
     /// Writes as much as the socket takes in one call. Dropping the future loses nothing.

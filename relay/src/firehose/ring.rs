@@ -18,7 +18,6 @@ pub(super) const BATCH_BYTES_MAX: usize = 256 << 10;
 /// The sequencer pushes; consumers read. Both hold the lock only to move or clone references to at most one batch.
 #[derive(Debug)]
 pub(super) struct Ring {
-    bytes_max: usize,
     inner: RwLock<Inner>,
 }
 
@@ -26,6 +25,7 @@ pub(super) struct Ring {
 struct Inner {
     events: VecDeque<Event>,
     bytes: usize,
+    bytes_max: usize,
     /// Every event after this seq is in the ring; those up to it are only in the log.
     floor: u64,
     /// Seq of the newest event ever pushed.
@@ -49,12 +49,11 @@ pub(super) enum Found {
 impl Ring {
     /// An empty ring behind a log whose newest event is `head`.
     pub fn new(bytes_max: usize, head: u64) -> Ring {
-        Ring { bytes_max, inner: RwLock::new(Inner { events: VecDeque::new(), bytes: 0, floor: head, head }) }
+        Ring { inner: RwLock::new(Inner { events: VecDeque::new(), bytes: 0, bytes_max, floor: head, head }) }
     }
 
     /// Adds `events`, which follow those pushed before, and gives the new head.
     pub fn push(&self, events: Vec<Event>) -> u64 {
-        let mut retired = Vec::new();
         let mut inner = self.write();
         for event in events {
             debug_assert!(event.header.seq > inner.head, "seq {} published after {}", event.header.seq, inner.head);
@@ -62,17 +61,22 @@ impl Ring {
             inner.bytes += cost(&event);
             inner.events.push_back(event);
         }
-        while inner.bytes > self.bytes_max
-            && let Some(event) = inner.events.pop_front()
-        {
-            inner.bytes -= cost(&event);
-            inner.floor = event.header.seq;
-            retired.push(event);
-        }
         let head = inner.head;
+        let retired = inner.retire();
         drop(inner);
         drop(retired); // memory is freed while no consumer waits for the lock
         head
+    }
+
+    /// Changes how many bytes it may hold. Who then is behind it reads from the log.
+    pub fn set_bytes_max(&self, bytes_max: usize) {
+        let mut inner = self.write();
+        inner.bytes_max = bytes_max;
+        let retired = inner.retire();
+        let used = inner.events.len();
+        inner.events.shrink_to(2 * used);
+        drop(inner);
+        drop(retired);
     }
 
     /// Appends the events after `cursor` to `batch`, as many as make one batch.
@@ -117,6 +121,21 @@ impl Ring {
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Takes out the oldest events that are too many.
+    fn retire(&mut self) -> Vec<Event> {
+        let mut retired = Vec::new();
+        while self.bytes > self.bytes_max
+            && let Some(event) = self.events.pop_front()
+        {
+            self.bytes -= cost(&event);
+            self.floor = event.header.seq;
+            retired.push(event);
+        }
+        retired
     }
 }
 

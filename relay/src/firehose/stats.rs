@@ -62,6 +62,8 @@ pub struct Stats {
     pub events_replayed: AtomicU64,
     /// Requests refused because of a limit (HTTP 429).
     pub refused: AtomicU64,
+    /// Requests refused because memory is short (HTTP 503).
+    pub refused_for_memory: AtomicU64,
     disconnects: [AtomicU64; Disconnect::ALL.len()],
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -48,8 +49,10 @@ pub(super) async fn subscribe_repos(
             (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
         }
         Err(refusal) => {
-            if matches!(refusal, Refusal::Full(_)) {
-                add(&firehose.stats.refused, 1);
+            match refusal {
+                Refusal::Full(_) => add(&firehose.stats.refused, 1),
+                Refusal::Memory => add(&firehose.stats.refused_for_memory, 1),
+                _ => {}
             }
             refusal.into_response()
         }
@@ -87,11 +90,19 @@ fn accept(
     if firehose.drain.borrow().is_some() {
         return Err(Refusal::Draining);
     }
+    if firehose.refuses.load(Ordering::Relaxed) {
+        return Err(Refusal::Memory);
+    }
     let limits = &firehose.limits;
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let registration = firehose
         .consumers
-        .admit(limits.consumers_max, limits.consumers_per_address_max, address(limits, peer, headers), user_agent)
+        .admit(
+            firehose.consumers_max.load(Ordering::Relaxed),
+            limits.consumers_per_address_max,
+            address(limits, peer, headers),
+            user_agent,
+        )
         .map_err(Refusal::Full)?;
     Ok((accept_key, cursor, registration))
 }
@@ -154,6 +165,8 @@ enum Refusal {
     Full(Full),
     #[error("the relay is shutting down; come back in a moment")]
     Draining,
+    #[error("the relay is short of memory and takes no new consumers for now; come back later")]
+    Memory,
 }
 
 impl IntoResponse for Refusal {
@@ -163,13 +176,13 @@ impl IntoResponse for Refusal {
             Refusal::NoUpgrade => (StatusCode::UPGRADE_REQUIRED, "UpgradeRequired"),
             Refusal::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
             Refusal::Full(_) => (StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded"),
-            Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            Refusal::Draining | Refusal::Memory => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
         };
         let headers: &[(HeaderName, &'static str)] = match self {
             Refusal::Method => &[(ALLOW, "GET")],
             Refusal::NoUpgrade => &[(UPGRADE, "websocket"), (SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION)],
             Refusal::BadRequest(_) => &[],
-            Refusal::Full(_) | Refusal::Draining => &[(RETRY_AFTER, RETRY_AFTER_SECONDS)],
+            Refusal::Full(_) | Refusal::Draining | Refusal::Memory => &[(RETRY_AFTER, RETRY_AFTER_SECONDS)],
         };
         let mut response = (status, Json(json!({ "error": error, "message": self.to_string() }))).into_response();
         for (name, value) in headers {

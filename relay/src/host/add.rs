@@ -28,6 +28,11 @@ impl<'a> Named<'a> {
         }
     }
 
+    /// Whether somebody wants the host to be read now; the others name many, and always the same.
+    fn asks(self) -> bool {
+        matches!(self, Named::ByAdmin(_) | Named::ByAnyone)
+    }
+
     /// Whether the host has to show first that it is one.
     fn needs_proof(self) -> bool {
         matches!(self, Named::ByRelay | Named::ByAnyone)
@@ -82,7 +87,9 @@ impl Hosts {
             if host.status() == HostStatus::Banned {
                 return Err(AddError::Banned(name.to_string()));
             }
-            host.wake();
+            if by.asks() {
+                host.wake();
+            }
             return Ok(host);
         }
         let decisions = &self.context.decisions;
@@ -109,6 +116,9 @@ impl Hosts {
         }
         let host = self.insert(self.host(&row, name, Progress::default(), 0));
         tracing::info!(host = %host.name, id = host.id, "host added");
+        if by.asks() {
+            host.wake();
+        }
         self.connect(Arc::clone(&host));
         Ok(host)
     }

@@ -1,24 +1,29 @@
 //! What the tasks of all hosts share, and what they note of their hosts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use rocksdb::WriteBatch;
 use tokio::sync::{Semaphore, watch};
 
+use super::ramp::{Ramp, Rank};
 use super::registry::{floor_key, progress_key};
+use super::room::Rooms;
 use super::tls::Tls;
 use super::{Host, ProgressRow, Trouble};
 use crate::config::Config;
 use crate::decisions::{Actor, Decisions, HostStatus};
 use crate::log::Reader;
 use crate::net::{self, ClientError};
+use crate::places::Places;
 use crate::store::{Column, Store};
 use crate::verify::Intake;
 
-/// Handshakes that run at once: a restart reaches 3,000 hosts in seconds without a storm on DNS and the network.
-const DIALS_MAX: usize = 64;
+/// What an open stream holds, whatever its host sends: 8 KiB of buffer, a message of at most as much, TLS, its task.
+pub const STREAM_BYTES: u64 = 34 << 10;
+/// What the kernel holds for its socket, typically.
+pub const STREAM_SOCKET_BYTES: u64 = 14 << 10;
 /// Checks of new hosts that run at once.
 const CHECKS_MAX: usize = 16;
 
@@ -34,6 +39,24 @@ pub struct Parts {
     pub store: Store,
     /// The log.
     pub log: Reader,
+    /// What streams may cost.
+    pub bounds: Bounds,
+}
+
+/// What the streams of all hosts may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Streams open at once; hosts beyond wait for one.
+    pub streams_max: u64,
+    /// Bytes of all: what is left of them beyond [`STREAM_BYTES`] and [`STREAM_SOCKET_BYTES`] for each stream, and at
+    /// least [`ROOM_BYTES_MIN`](super::ROOM_BYTES_MIN), is for long messages that are being read.
+    pub bytes_max: u64,
+}
+
+impl Bounds {
+    fn room_bytes(&self) -> u64 {
+        self.bytes_max.saturating_sub(self.streams_max.saturating_mul(STREAM_BYTES + STREAM_SOCKET_BYTES))
+    }
 }
 
 /// What the tasks of all hosts share.
@@ -43,7 +66,10 @@ pub struct HostsContext {
     /// Set to end every task.
     pub stop: watch::Receiver<bool>,
     pub(super) tls: Tls,
-    pub(super) dialing: Semaphore,
+    /// Streams that may be open. Ranks are [`Rank::Asked`] and [`Rank::Other`]: among the others it goes by turns.
+    pub(super) slots: Arc<Places<Rank>>,
+    pub(super) ramp: Ramp,
+    pub(super) rooms: Arc<Rooms>,
     pub(super) allow_insecure: bool,
     pub(super) checking: Semaphore,
     pub(super) http: reqwest::Client,
@@ -52,17 +78,21 @@ pub struct HostsContext {
     log: Reader,
     /// Hosts with an open stream.
     connected: AtomicUsize,
+    /// Long messages that were not waited for.
+    pub(super) messages_cut: AtomicU64,
 }
 
 impl HostsContext {
     /// What tasks need, from the configuration.
     pub fn new(config: &Config, parts: Parts) -> Result<HostsContext, ClientError> {
-        let Parts { intake, stop, decisions, store, log } = parts;
+        let Parts { intake, stop, decisions, store, log, bounds } = parts;
         Ok(HostsContext {
             intake,
             stop,
             tls: Tls::new()?,
-            dialing: Semaphore::new(DIALS_MAX),
+            slots: Places::new(bounds.streams_max),
+            ramp: Ramp::new(),
+            rooms: Rooms::new(bounds.room_bytes()),
             allow_insecure: config.allow_insecure_hosts,
             checking: Semaphore::new(CHECKS_MAX),
             http: net::client(config.allow_insecure_hosts)?,
@@ -70,7 +100,19 @@ impl HostsContext {
             store,
             log,
             connected: AtomicUsize::new(0),
+            messages_cut: AtomicU64::new(0),
         })
+    }
+
+    /// Changes what streams may cost. Streams that are open beyond it end one after the other.
+    pub(super) fn set_bounds(&self, bounds: Bounds) {
+        self.slots.set(bounds.streams_max);
+        self.rooms.set(bounds.room_bytes());
+    }
+
+    /// Memory of the streams that are open or being opened, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.slots.taken() * STREAM_BYTES + self.rooms.taken()
     }
 
     /// Whether no host has an open stream.

@@ -1,7 +1,7 @@
 //! The hosts: every PDS that the relay reads from.
 //!
-//! [`Hosts`] knows them all and starts one task for each ([`task`]), which decides when to connect ([`dial`]) and reads
-//! ([`stream`]); a [`Host`] is what that task, the verifying shards, the sequencer and the APIs share of one of them.
+//! [`Hosts`] knows them all and starts one task for each ([`task`]), which waits for its turn ([`ramp`]), connects
+//! ([`dial`]) and reads ([`stream`], [`socket`]); a [`Host`] is what that task, the verifying shards, the sequencer and the APIs share of one of them.
 //! Nothing here looks into an event beyond its routing fields.
 
 mod add;
@@ -13,25 +13,30 @@ pub mod discovery;
 mod name;
 mod progress;
 mod pulse;
+mod ramp;
 mod rate;
 mod registry;
 mod repo_status;
 mod report;
 mod request_crawl;
+mod room;
+mod socket;
 mod stream;
 mod task;
 mod tls;
 
 pub use add::{AddError, Named};
 pub use check::CheckError;
-pub use context::{HostsContext, Parts};
+pub use context::{Bounds, HostsContext, Parts, STREAM_BYTES, STREAM_SOCKET_BYTES};
 pub use name::{HostName, HostNameError};
 pub use progress::{Arrival, Progress, ProgressRow};
-pub use pulse::Pulse;
+pub use pulse::{Pulse, Wait};
+pub use ramp::{ASKED_DIALS_MAX, DIALS_MAX};
 pub use registry::{Hosts, LimitsError, accounts_key, floor_key, id_of_key};
 pub use repo_status::RepoStatuses;
 pub use report::{HostReport, Lags};
 pub use request_crawl::RequestCrawl;
+pub use room::ROOM_BYTES_MIN;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};

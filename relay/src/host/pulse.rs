@@ -3,13 +3,35 @@
 //! How many events a host has that were not read yet cannot be known: its head is in no message. What is known is when
 //! the event that was read last was made, by the host's clock, and thus how far behind the host we are in time.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 /// A stream that is further behind than this is catching up, and not just on its way.
 const BEHIND: Duration = Duration::from_secs(60);
+
+/// What a host that could be dialled waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// As many streams are open as may be.
+    Stream,
+    /// As many hosts are being dialled as may be, or were a moment ago.
+    Dial,
+}
+
+impl Wait {
+    /// Both.
+    pub const ALL: [Wait; 2] = [Wait::Stream, Wait::Dial];
+
+    /// Its name in the admin API and the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Wait::Stream => "stream",
+            Wait::Dial => "dial",
+        }
+    }
+}
 
 /// The pulse of one host. All times are milliseconds since 1970; 0 stands for none.
 #[derive(Debug, Default)]
@@ -23,6 +45,17 @@ pub struct Pulse {
     events: AtomicU64,
     /// The last event was read and has to wait: for its rate, its identities, room in memory.
     waits: AtomicBool,
+    /// The index of what it waits for, from 1; 0 while it does not.
+    waits_for: AtomicU8,
+}
+
+/// A host that waits, until dropped.
+pub(super) struct Waiting<'a>(&'a Pulse);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waits_for.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Pulse {
@@ -44,6 +77,13 @@ impl Pulse {
     pub(super) fn next_try(&self, wait: Option<Duration>) {
         let at_ms = wait.map_or(0, |wait| now_ms().saturating_add(milliseconds(wait)));
         self.next_try_at_ms.store(at_ms, Ordering::Relaxed);
+    }
+
+    /// The host waits, until what this gives is dropped.
+    pub(super) fn waiting(&self, wait: Wait) -> Waiting<'_> {
+        self.next_try_at_ms.store(0, Ordering::Relaxed);
+        self.waits_for.store(1 + wait as u8, Ordering::Relaxed);
+        Waiting(self)
     }
 
     /// An event was read. `made` says when the host made it, if this is known.
@@ -74,6 +114,12 @@ impl Pulse {
     /// When the host will be tried again, if it is waited for.
     pub fn next_try_at(&self) -> Option<Timestamp> {
         timestamp(&self.next_try_at_ms)
+    }
+
+    /// What the host waits for, if nothing but this keeps it from being dialled.
+    pub fn waits_for(&self) -> Option<Wait> {
+        let index = usize::from(self.waits_for.load(Ordering::Relaxed)).checked_sub(1)?;
+        Wait::ALL.get(index).copied()
     }
 
     /// When the last event came, since the start of the process.

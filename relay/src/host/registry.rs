@@ -1,12 +1,14 @@
 //! All hosts, and what is decided about them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rocksdb::WriteBatch;
 
-use super::{Host, HostName, HostsContext, Progress, Trouble, task};
+use super::ramp::Rank;
+use super::{Bounds, Host, HostName, HostsContext, Progress, Trouble, Wait, task};
 use crate::account::{Account, Accounts, Local};
 use crate::config::{Config, Validation};
 use crate::decisions::{self, Actor, HostRow, HostStatus, OwnLimits};
@@ -65,11 +67,34 @@ impl Hosts {
         hosts
     }
 
-    /// Starts the task of every host.
+    /// Starts the task of every host. Those that had a stream when the relay stopped come first, and of these those with
+    /// the most accounts.
     pub fn connect_all(&self) {
-        for host in self.all() {
+        let mut hosts = self.all();
+        hosts.sort_by_key(|host| (Rank::of(host), Reverse(host.accounts())));
+        for host in hosts {
             self.connect(host);
         }
+    }
+
+    /// Changes what streams may cost.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.context.set_bounds(bounds);
+    }
+
+    /// Memory of the streams, in bytes.
+    pub fn stream_bytes(&self) -> u64 {
+        self.context.bytes()
+    }
+
+    /// Connections that were ended within a long message, for want of memory.
+    pub fn messages_cut(&self) -> u64 {
+        self.context.messages_cut.load(Ordering::Relaxed)
+    }
+
+    /// Hosts that are not dialled yet, by what they wait for.
+    pub fn waiting(&self) -> [(Wait, usize); 2] {
+        [(Wait::Stream, self.context.slots.waiting()), (Wait::Dial, self.context.ramp.waiting())]
     }
 
     /// All hosts, oldest first.

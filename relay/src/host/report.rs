@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Host, Hosts};
+use super::{Host, Hosts, Wait};
 use crate::decisions::HostStatus;
 
 /// Failures that the status document shows.
@@ -57,6 +57,9 @@ pub struct HostReport {
     pub events_per_second: Option<f64>,
     /// Events read and not yet processed.
     pub in_flight: usize,
+    /// What it waits for, if it is only that it is not dialled yet: `stream` when as many are open as may be, `dial` when
+    /// other hosts come first.
+    pub waits_for: Option<&'static str>,
     /// The last failure, which may be over.
     pub last_error: Option<String>,
     /// When that was.
@@ -109,6 +112,7 @@ impl Host {
             events_since_connect: self.pulse.events(),
             events_per_second: self.pulse.events_per_second().map(|rate| (rate * 10.0).round() / 10.0),
             in_flight: self.in_flight(),
+            waits_for: self.pulse.waits_for().map(Wait::name),
             last_error_at: text(trouble.as_ref().and_then(|trouble| Timestamp::from_millisecond(trouble.at_ms).ok())),
             last_error: trouble.map(|trouble| trouble.error),
             next_try_at: text(self.pulse.next_try_at()),

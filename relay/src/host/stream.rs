@@ -4,20 +4,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::backoff::Backoff;
 use super::context::Connected;
-use super::dial::{DialError, Socket, dial};
+use super::dial::{DialError, dial};
+use super::ramp::Rank;
 use super::rate::Rate;
-use super::{Arrival, Host, HostsContext};
+use super::socket::{Message, ReadError, Received, Socket};
+use super::{Arrival, Host, HostsContext, Wait};
 use crate::decisions::HostStatus;
+use crate::places::Place;
 use crate::protocol::frame::{self, FRAME_BYTES_MAX, Frame, Peek};
-use crate::verify::{Inbound, Reason};
+use crate::verify::{self, Inbound, Reason};
 
 /// A ping goes out this often.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -26,6 +27,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(100);
 /// A stream that is open for this long is one, whether or not anything comes on it: what a host has against us it says at
 /// once.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
+/// A stream that is open for this long ends when another host waits for one, which then gets it.
+const SLOT_TIME: Duration = Duration::from_secs(300);
 /// The time in events is looked at this often: it is for people.
 const TIME_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of one host's events that may be on their way at once: the largest message there is. A host whose identities
@@ -52,14 +55,14 @@ pub(super) enum End {
     FutureCursor,
     #[error("the host ended the stream: {0}")]
     Upstream(String),
-    #[error("a message is longer than {FRAME_BYTES_MAX} bytes")]
-    Oversize,
     #[error("{MALFORMED_IN_A_ROW_MAX} malformed messages in a row")]
     Malformed,
     #[error("nothing came for {SILENCE_MAX:?}")]
     Silence,
-    #[error("the connection broke: {0}")]
-    Broken(String),
+    #[error("another host waited for a stream")]
+    GaveWay,
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// The stream of a host, one connection after another.
@@ -72,12 +75,14 @@ pub(super) struct Stream {
     last_seen: u64,
     /// Connections in a row that ended with an oversize message, with no event before it since the first.
     oversize: u32,
+    /// Which of the calls for the host were answered, see [`Standing::wakes`](super::Standing::wakes).
+    wakes: u64,
 }
 
 impl Stream {
     pub(super) fn new(host: Arc<Host>, context: Arc<HostsContext>) -> Stream {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX));
-        Stream { host, context, backoff: Backoff::default(), in_flight, last_seen: 0, oversize: 0 }
+        Stream { host, context, backoff: Backoff::default(), in_flight, last_seen: 0, oversize: 0, wakes: 0 }
     }
 
     /// Whether the last connections ended with oversize messages, which the cursor tries to step over.
@@ -94,19 +99,47 @@ impl Stream {
         (self.oversize, self.last_seen) = (0, 0);
     }
 
-    /// Connects and reads until the connection ends.
+    /// Connects, when it is the host's turn, and reads until the connection ends.
     pub(super) async fn run(&mut self) -> End {
-        let mut socket = match dial(&self.host, self.cursor(), &self.context).await {
+        let slot = self.wait(Wait::Stream).await;
+        let turn = self.wait(Wait::Dial).await;
+        self.wakes = self.host.standing.borrow().wakes;
+        let dialled = dial(&self.host, self.cursor(), &self.context).await;
+        drop(turn);
+        let mut socket = match dialled {
             Ok(socket) => socket,
             Err(error) => return error.into(),
         };
         let connected = Connected::new(Arc::clone(&self.host), Arc::clone(&self.context));
-        let end = self.read(&mut socket).await;
+        let end = self.read(&mut socket, slot).await;
         drop(connected);
-        if matches!(end, End::Oversize) {
-            self.oversize += 1;
+        self.wakes = self.host.standing.borrow().wakes;
+        match end {
+            End::Read(ReadError::Oversize) => self.oversize += 1,
+            End::Read(ReadError::Cut) => drop(self.context.messages_cut.fetch_add(1, Ordering::Relaxed)),
+            _ => {}
         }
         end
+    }
+
+    /// Waits for a stream that may be open, or a dial: not for long, when somebody has asked for the host or asks now.
+    async fn wait(&self, wait: Wait) -> Place<Rank> {
+        let _waiting = self.host.pulse.waiting(wait);
+        let mut standing = self.host.watch();
+        let is_asked = async { drop(standing.wait_for(|now| now.wakes != self.wakes).await) };
+        tokio::select! {
+            biased;
+            () = is_asked => self.place(wait, Rank::Asked).await,
+            place = self.place(wait, Rank::of(&self.host)) => place,
+        }
+    }
+
+    async fn place(&self, wait: Wait, rank: Rank) -> Place<Rank> {
+        match wait {
+            // Hosts that have just had a stream do not come before those that wait.
+            Wait::Stream => self.context.slots.take(if rank == Rank::Active { Rank::Other } else { rank }, 1).await,
+            Wait::Dial => self.context.ramp.turn(rank).await,
+        }
     }
 
     /// Where to subscribe. The seq of an oversize message is not known, only that it follows the last one seen: the
@@ -122,15 +155,18 @@ impl Stream {
         }
     }
 
-    async fn read(&mut self, socket: &mut Socket) -> End {
+    async fn read<T>(&mut self, socket: &mut Socket<T>, mut slot: Place<Rank>) -> End
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
         let now = Instant::now();
         let mut reader = Reader::new(now);
         let mut ping = tokio::time::interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = now;
         loop {
-            let message = tokio::select! {
-                message = socket.next() => message,
+            let received = tokio::select! {
+                received = socket.next() => received,
                 () = sleep_until(now + STEADY_AFTER), if !reader.is_steady => {
                     reader.steady(self).await;
                     continue;
@@ -141,23 +177,19 @@ impl Stream {
                     }
                     // A host that sends nothing is not held back by its limit any more.
                     reader.settle(self).await;
-                    if let Err(error) = socket.send(Message::Ping(Bytes::new())).await {
-                        return End::Broken(error.to_string());
+                    if now.elapsed() > SLOT_TIME && slot.gives_way() {
+                        return End::GaveWay;
                     }
+                    socket.ping();
                     continue;
                 }
             };
             heard = Instant::now();
-            let end = match message {
-                Some(Ok(Message::Binary(bytes))) => reader.receive(self, &bytes).await.err(),
-                Some(Ok(Message::Close(reason))) => {
-                    Some(End::Upstream(reason.map_or_else(|| "closed".to_owned(), |reason| reason.to_string())))
-                }
-                // Pings are answered by the library; text is no part of the stream.
-                Some(Ok(_)) => None,
-                Some(Err(WsError::Capacity(CapacityError::MessageTooLong { .. }))) => Some(End::Oversize),
-                Some(Err(error)) => Some(End::Broken(error.to_string())),
-                None => Some(End::Upstream("closed without a reason".to_owned())),
+            let end = match received {
+                Ok(Received::Message(message)) => reader.receive(self, message).await.err(),
+                Ok(Received::Close(reason)) => Some(End::Upstream(reason)),
+                Ok(Received::Other) => None,
+                Err(error) => Some(error.into()),
             };
             if let Some(end) = end {
                 return end;
@@ -182,9 +214,10 @@ impl Reader {
         Reader { last_seq: 0, malformed: 0, rate: Rate::default(), is_steady: false, time_at: now }
     }
 
-    async fn receive(&mut self, stream: &mut Stream, bytes: &[u8]) -> Result<(), End> {
-        let host = Arc::clone(&stream.host);
-        let stats = Arc::clone(stream.context.intake.stats());
+    async fn receive(&mut self, stream: &mut Stream, message: Message) -> Result<(), End> {
+        let bytes = &message.bytes;
+        let (host, context) = (Arc::clone(&stream.host), Arc::clone(&stream.context));
+        let stats = Arc::clone(context.intake.stats());
         host.counts.received.fetch_add(1, Ordering::Relaxed);
         stats.received();
         let peek = match frame::peek(bytes) {
@@ -203,7 +236,16 @@ impl Reader {
                 stream.oversize = 0;
                 stream.last_seen = stream.last_seen.max(seq);
                 host.pulse.event_read(self.time_of(bytes));
-                self.event(stream, did, seq, bytes).await;
+                if let Some((place, share)) = self.admit(stream, &context, did, seq, bytes.len()).await {
+                    // No await after `begin`: a stream that is cut here must not leave an event begun that nobody
+                    // finishes.
+                    match host.begin(seq) {
+                        Arrival::Repeated => refuse(stream, Reason::Repeated),
+                        Arrival::New => {
+                            place.put(Inbound::new(Arc::clone(&host), seq, message.bytes.into(), share));
+                        }
+                    }
+                }
                 host.pulse.event_taken();
                 Ok(())
             }
@@ -224,29 +266,27 @@ impl Reader {
         }
     }
 
-    async fn event(&mut self, stream: &mut Stream, did: &str, seq: u64, bytes: &[u8]) {
-        let (host, context) = (Arc::clone(&stream.host), Arc::clone(&stream.context));
-        let intake = &context.intake;
-        let refuse = |reason| {
-            intake.stats().dropped(reason);
-            host.counts.dropped.fetch_add(1, Ordering::Relaxed);
-        };
+    /// Waits until an event may go on its way, in front of its shard and in the share of its host.
+    async fn admit<'c>(
+        &mut self,
+        stream: &mut Stream,
+        context: &'c HostsContext,
+        did: &str,
+        seq: u64,
+        bytes: usize,
+    ) -> Option<(verify::Place<'c>, OwnedSemaphorePermit)> {
         if seq <= self.last_seq {
-            return refuse(Reason::OutOfOrder);
+            refuse(stream, Reason::OutOfOrder);
+            return None;
         }
         self.last_seq = seq;
         self.keep_rate(stream).await;
-        let counted = bytes.len().clamp(IN_FLIGHT_BYTES_MIN, IN_FLIGHT_BYTES_MAX) as u32;
-        let Ok(share) = Arc::clone(&stream.in_flight).acquire_many_owned(counted).await else { return };
-        if host.cursor().is_none() {
-            context.start_host_at(&host, seq.saturating_sub(1));
+        let counted = bytes.clamp(IN_FLIGHT_BYTES_MIN, IN_FLIGHT_BYTES_MAX) as u32;
+        let share = Arc::clone(&stream.in_flight).acquire_many_owned(counted).await.ok()?;
+        if stream.host.cursor().is_none() {
+            context.start_host_at(&stream.host, seq.saturating_sub(1));
         }
-        // No await after `begin`: a stream that is cut here must not leave an event begun that nobody finishes.
-        let Some(place) = intake.reserve(did, bytes.len()).await else { return };
-        match host.begin(seq) {
-            Arrival::Repeated => refuse(Reason::Repeated),
-            Arrival::New => place.put(Inbound::new(Arc::clone(&host), seq, bytes.into(), share)),
-        }
+        Some((context.intake.reserve(did, bytes).await?, share))
     }
 
     /// Waits as long as the host's event limit wants it.
@@ -288,4 +328,10 @@ impl Reader {
         self.time_at = now + TIME_INTERVAL;
         frame::time(event)?.parse().ok()
     }
+}
+
+/// Counts an event that goes no further.
+fn refuse(stream: &Stream, reason: Reason) {
+    stream.context.intake.stats().dropped(reason);
+    stream.host.counts.dropped.fetch_add(1, Ordering::Relaxed);
 }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::dial::DialError;
+use super::socket::ReadError;
 use super::stream::{End, Stream};
 use super::{Host, HostsContext, Standing};
 use crate::decisions::HostStatus;
@@ -14,6 +15,8 @@ use crate::verify::Reason;
 
 /// A host that somebody names is tried at once, but not more often than this: anyone may name it.
 const WAKE_INTERVAL: Duration = Duration::from_secs(5);
+/// A host that kept others waiting is left alone for this long at least.
+const WAIT_AFTER_CUT: Duration = Duration::from_secs(60);
 /// While no host at all can be reached the fault is ours, and we do not want to wait for hours when it is mended.
 const WAIT_WHILE_ALONE_MAX: Duration = Duration::from_secs(60);
 
@@ -71,6 +74,9 @@ async fn called(standing: &mut watch::Receiver<Standing>, start: &Standing, trie
 async fn ended(stream: &mut Stream, end: End) -> Option<Duration> {
     let (host, context) = (Arc::clone(&stream.host), Arc::clone(&stream.context));
     tracing::debug!(host = %host.name, %end, "stream ended");
+    if matches!(end, End::GaveWay) {
+        return Some(Duration::ZERO);
+    }
     context.failed(&host, end.to_string()).await;
     let wait = match end {
         // Beyond the end of a host that skips an oversize message: go on from its live stream.
@@ -84,10 +90,11 @@ async fn ended(stream: &mut Stream, end: End) -> Option<Duration> {
             return None;
         }
         End::Dial(DialError::Relay) => stream.backoff.failed_for_long(),
-        End::Oversize => {
+        End::Read(ReadError::Oversize) => {
             context.intake.stats().dropped(Reason::Oversize);
             stream.backoff.failed()
         }
+        End::Read(ReadError::Cut) => stream.backoff.failed().max(WAIT_AFTER_CUT),
         _ => stream.backoff.failed(),
     };
     if stream.backoff.is_offline() {

@@ -86,6 +86,10 @@ impl Scrape {
         ];
         out.gauges("hosts", "Hosts by status", "status", by_status)?;
         out.gauge("hosts_connected", "Hosts with an open stream", hosts.connected)?;
+        let waiting = self.0.parts.hosts.waiting().map(|(wait, hosts)| (wait.name(), hosts as u64));
+        out.gauges("hosts_waiting", "Hosts that are not dialled yet", "for", waiting)?;
+        let cut = self.0.parts.hosts.messages_cut();
+        out.counter("host_messages_cut", "Long messages of hosts not waited for, for want of memory", cut)?;
         let lags = self.0.parts.hosts.lags();
         let behind = Lags::STEPS.iter().zip(lags.over).map(|((step, _), hosts)| (*step, hosts));
         out.gauges("hosts_behind", "Hosts whose stream is behind by more than this", "over", behind)?;
@@ -131,6 +135,8 @@ impl Scrape {
         let replayed = stats.events_replayed.load(Ordering::Relaxed);
         out.counter("consumer_events_replayed", "Events sent to consumers from the log", replayed)?;
         out.counter("consumers_refused", "Firehose connections refused", stats.refused.load(Ordering::Relaxed))?;
+        let refused = stats.refused_for_memory.load(Ordering::Relaxed);
+        out.counter("consumers_refused_for_memory", "Firehose connections refused for want of memory", refused)?;
         let disconnects = Disconnect::ALL.map(|reason| (reason.label(), stats.disconnects(reason)));
         out.counters("consumer_disconnects", "Firehose connections ended", "reason", disconnects)
     }

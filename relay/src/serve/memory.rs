@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::backfill::{Jobs, Web};
 use crate::collections::Directory;
 use crate::firehose::Firehose;
-use crate::host::Hosts;
+use crate::host::{Bounds, Hosts};
 use crate::identity::Resolver;
 use crate::log;
 use crate::memory::{Ledger, Owner, Relief, Step};
@@ -30,8 +30,7 @@ impl Holders {
     pub(super) fn ledger(&self) -> Ledger {
         let mut ledger = Ledger::default();
         self.enter_data_path(&mut ledger);
-        let firehose = Arc::clone(&self.firehose);
-        ledger.count(Owner::Ring, move || firehose.ring_bytes() as u64);
+        self.enter_connections(&mut ledger);
         ledger
     }
 
@@ -58,12 +57,32 @@ impl Holders {
         ledger.bound(Owner::Backfill, count, move |bytes| asked.set_memory_bytes(bytes as usize));
     }
 
+    /// Connections with hosts and consumers, and the events that consumers share.
+    fn enter_connections(&self, ledger: &mut Ledger) {
+        let firehose = &self.firehose;
+        enter(ledger, Owner::Ring, firehose, |of| of.ring_bytes(), |of, bytes| of.set_ring_bytes(bytes));
+        enter(ledger, Owner::Replay, firehose, |of| of.replay_bytes(), |of, bytes| of.set_replay_bytes(bytes));
+        let (held, firehose) = (Arc::clone(firehose), Arc::clone(firehose));
+        ledger.count(Owner::Consumers, move || held.consumer_bytes());
+        ledger.follow(move |plan| {
+            firehose.set_consumer_bounds(plan.consumers_max as usize, plan.share(Owner::Consumers));
+        });
+        let (held, hosts) = (Arc::clone(&self.hosts), Arc::clone(&self.hosts));
+        ledger.count(Owner::Hosts, move || held.stream_bytes());
+        ledger.follow(move |plan| {
+            hosts.set_bounds(Bounds { streams_max: plan.hosts_max, bytes_max: plan.share(Owner::Hosts) });
+        });
+    }
+
     /// What rests under pressure, besides the caches that the ledger shrinks.
     pub(super) fn relief(&self) -> Relief {
-        let _ = &self.hosts;
         let mut relief = Relief::default();
         let jobs = self.jobs.clone();
         relief.at(Step::Backfill, move |on| if on { jobs.hold() } else { jobs.release() });
+        let firehose = Arc::clone(&self.firehose);
+        relief.at(Step::CatchUp, move |on| firehose.slow_catch_up(on));
+        let firehose = Arc::clone(&self.firehose);
+        relief.at(Step::Consumers, move |on| firehose.refuse_consumers(on));
         relief
     }
 }

@@ -70,8 +70,10 @@ impl Rig {
         let (intake, outlet) = verify::start(parts, Arc::default()).unwrap();
         let (stop, stopping) = watch::channel(false);
         let decisions = Decisions::open(&config.database_url).await.unwrap();
+        let (intake_too, store_too) = (intake.clone(), store.clone());
+        let bounds = host::Bounds { streams_max: 100, bytes_max: 0 };
         let parts =
-            host::Parts { intake: intake.clone(), stop: stopping, decisions, store: store.clone(), log: reader };
+            host::Parts { intake: intake_too, stop: stopping, decisions, store: store_too, log: reader, bounds };
         let rows = hosts.iter().zip(1..).map(|((name, status), id)| host_row(id, name, *status)).collect();
         let none = HashMap::new();
         let hosts = HostsContext::new(&config, parts).unwrap();

@@ -92,3 +92,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn another_size_is_taken_at_once() {
+    let size = 1000;
+    let ring = Ring::new(usize::MAX, 0);
+    ring.push((1..=10).map(|seq| event(seq, size)).collect());
+    ring.set_bytes_max(3 * cost(&event(1, size)));
+    assert_eq!((ring.floor(), ring.head(), ring.bytes()), (7, 10, 3 * cost(&event(1, size))));
+    assert_eq!(read(&ring, 6), (Found::Behind { floor: 7 }, vec![]));
+    assert_eq!(read(&ring, 7), (Found::Events, vec![8, 9, 10]));
+    ring.set_bytes_max(usize::MAX);
+    ring.push((11..=20).map(|seq| event(seq, size)).collect());
+    assert_eq!(read(&ring, 7), (Found::Events, (8..=20).collect()));
+}

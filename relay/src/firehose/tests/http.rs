@@ -10,7 +10,7 @@ pub(super) const UPGRADE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: We
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// The answer to a request, as text.
-async fn request(rig: &Rig, method: &str, query: &str, headers: &str) -> String {
+pub(super) async fn request(rig: &Rig, method: &str, query: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(rig.address).await.unwrap();
     let request = format!("{method} {PATH}{query} HTTP/1.1\r\nHost: relay\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -26,7 +26,7 @@ async fn request(rig: &Rig, method: &str, query: &str, headers: &str) -> String 
     answer
 }
 
-fn assert_answer(name: &str, answer: &str, status: &str, parts: &[&str]) {
+pub(super) fn assert_answer(name: &str, answer: &str, status: &str, parts: &[&str]) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{name}: {answer}");
     for part in parts {
         assert!(answer.contains(part), "{name}: {part} is missing in {answer}");

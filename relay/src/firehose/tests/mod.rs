@@ -6,6 +6,7 @@ mod cursor;
 mod drain;
 mod heartbeat;
 mod http;
+mod memory;
 mod slow;
 
 use std::net::{Ipv4Addr, SocketAddr};

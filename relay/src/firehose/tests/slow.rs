@@ -82,7 +82,7 @@ async fn a_replaying_consumer_that_retention_overtakes_is_too_slow() {
 /// Protocol 7.
 #[tokio::test]
 async fn a_stalled_replay_does_not_keep_its_turn() {
-    let rig = Rig::new(Limits { replay_turns: 1, ..limits() }, 3000, 4000).await;
+    let rig = Rig::new(Limits { replay_bytes_max: 1, ..limits() }, 3000, 4000).await;
     let mut stalled = rig.connect_narrow(Some(0)).await;
     rig.wait_until("stalled", |firehose| firehose.list().iter().any(|info| info.events_sent > 0)).await;
     let mut other = rig.connect(Some(0)).await;

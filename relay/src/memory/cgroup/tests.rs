@@ -54,6 +54,16 @@ fn inside(files: &[(&'static str, &'static str)]) -> Vec<(String, &'static str)>
     files.iter().filter_map(|(path, text)| Some((inside(path)?, *text))).collect()
 }
 
+/// The recorded groups, and the folders that they are in.
+pub(in crate::memory) fn recorded() -> [(tempfile::TempDir, Cgroup); 2] {
+    let cases: [(&[(&str, &str)], &str); 2] = [(&V2, "0::/pod/container\n"), (&V1, "4:memory:/pod/container\n")];
+    cases.map(|(files, own)| {
+        let root = group(files);
+        let cgroup = Cgroup::find(own, root.path()).expect("a group");
+        (root, cgroup)
+    })
+}
+
 #[test]
 fn version_2_is_read() {
     let root = group(&V2);
@@ -105,12 +115,9 @@ fn version_1_is_read() {
 
 #[test]
 fn the_limit_of_a_group_around_it_counts() {
-    let cases: [(&[(&str, &str)], &str); 2] = [(&V2, "0::/pod/container\n"), (&V1, "4:memory:/pod/container\n")];
-    for (files, own) in cases {
-        let root = group(files);
-        let cgroup = Cgroup::find(own, root.path()).expect("a group");
-        assert_eq!(cgroup.own_limit().expect("a file"), None, "{own}");
-        assert_eq!(cgroup.limit(), Some(64 * MIB), "{own}");
+    for (_root, cgroup) in recorded() {
+        assert_eq!(cgroup.own_limit().expect("a file"), None, "{cgroup:?}");
+        assert_eq!(cgroup.limit(), Some(64 * MIB), "{cgroup:?}");
     }
 }
 
