@@ -2,6 +2,7 @@
 //   node consumer.js --relay ws://HOST:PORT --plc URL [--cursor SEQ]
 // Prints one JSON line per event and runs until it is killed. An event that fails its check, or a lost connection,
 // is a line with "error" instead; the consumer then reconnects after the last seq it has seen.
+const { setTimeout: wait } = require('node:timers/promises')
 const { parseArgs } = require('node:util')
 const { IdResolver, MemoryCache } = require('@atproto/identity')
 const { Firehose, MemoryRunner } = require('@atproto/sync')
@@ -32,4 +33,13 @@ const firehose = new Firehose({
   },
 })
 
-firehose.start()
+// A close frame, as of a relay that restarts, ends the stream without an error (@atproto/ws-client 0.0.4): begin again.
+const follow = async () => {
+  for (;;) {
+    await firehose.start()
+    print({ error: 'the relay has closed the stream' })
+    await wait(500) // ms
+  }
+}
+
+follow()

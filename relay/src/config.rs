@@ -376,8 +376,15 @@ impl Settings {
         }
     }
 
+    /// The file that is told why the relay ended, also where the other settings make no sense.
+    pub fn termination_log(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(TERMINATION_LOG)).filter(|path| path.exists());
+        self.termination_log.clone().or_else(default)
+    }
+
     /// The configuration in force: defaults filled in, files read, values checked.
     pub fn resolve(self) -> Result<Config, ConfigError> {
+        let termination_log = self.termination_log();
         let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("./data"));
         let database_url = self.database_url.unwrap_or_else(|| sqlite_url(&data_dir));
         let plc_url = check_url("plc-url", self.plc_url.unwrap_or_else(|| DEFAULT_PLC_URL.to_owned()))?;
@@ -438,7 +445,7 @@ impl Settings {
                 restarts_per_hour: self.restarts_per_hour.unwrap_or(DEFAULT_RESTARTS_PER_HOUR),
             },
             drain_time,
-            termination_log: self.termination_log.or_else(termination_log),
+            termination_log,
             host_limits: HostLimits {
                 accounts: limit(self.host_account_limit.unwrap_or(DEFAULT_HOST_ACCOUNTS)),
                 events_per_second: limit(self.host_events_per_second.unwrap_or(DEFAULT_HOST_EVENTS_PER_SECOND)),
@@ -491,11 +498,6 @@ fn matches_domain(pattern: &str, hostname: &str) -> bool {
 
 fn limit<N: PartialEq + From<u8>>(value: N) -> Option<N> {
     (value != N::from(0)).then_some(value)
-}
-
-fn termination_log() -> Option<PathBuf> {
-    let path = PathBuf::from(TERMINATION_LOG);
-    path.exists().then_some(path)
 }
 
 fn sqlite_url(data_dir: &Path) -> String {

@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod backfill;
+pub mod cli;
 pub mod collections;
 pub mod config;
 pub mod decisions;

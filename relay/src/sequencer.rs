@@ -116,11 +116,12 @@ impl Sequencer {
             }
         }
         self.write_cursors();
-        if let Err(error) = self.store.flush() {
-            tracing::error!(%error, "derived rows not flushed; the next start rebuilds them from the log");
-        }
+        // The log first: rows that are durable say nothing that it does not hold.
         if let Err(error) = self.log.close() {
             tracing::error!(%error, "log not closed cleanly");
+        }
+        if let Err(error) = self.store.flush() {
+            tracing::error!(%error, "derived rows not flushed; the next start rebuilds them from the log");
         }
     }
 

@@ -1,12 +1,13 @@
 //! Wires a running relay, and takes it down again.
 
+mod drain;
 mod memory;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -17,13 +18,13 @@ use crate::backfill::{self, Jobs, Web};
 use crate::collections::{self, Directory};
 use crate::config::{Config, Durability, LogCompression};
 use crate::decisions::{self, Decisions};
-use crate::exit::Ended;
+use crate::exit::{Ended, LastWords, Told, Watchdog};
 use crate::firehose::{self, Firehose};
 use crate::host::{self, Hosts, HostsContext, RepoStatuses, RequestCrawl, discovery};
-use crate::http::{self, App, Tokens};
+use crate::http::{self, App, Server, Starting, Tokens};
 use crate::identity::{self, Resolver};
 use crate::log::{self, Log};
-use crate::memory::{Cgroup, Limit, Owner, Plan, PlanError, Restarts, Watch, WatchOptions};
+use crate::memory::{Cgroup, Limit, Owner, Plan, PlanError, RestartReason, Restarts, Usage, Watch, WatchOptions};
 use crate::net;
 use crate::recover::{self, recover};
 use crate::report::{self, Reporter};
@@ -32,9 +33,8 @@ use crate::siblings::Siblings;
 use crate::store::{self, Sizes, Store};
 use crate::takedowns::{self, Takedowns};
 use crate::verify;
-
-/// How long a stop waits for consumers to take what is published, at most; of the time for the whole of it, a third.
-const CONSUMERS_PATIENCE: Duration = Duration::from_secs(10);
+use crate::vital;
+use drain::{Drain, Servers};
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +95,21 @@ pub enum ServeError {
     Start(#[from] std::io::Error),
 }
 
-/// Runs a relay until `stop`, or until it has to restart, then drains it: what is verified is logged and sent, cursors
-/// are stored, consumers are closed properly.
-pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<Ended, ServeError> {
+/// Runs a relay until it is told to end, or until it has to restart, then drains it: what is verified is logged and sent,
+/// cursors are stored, consumers are closed properly. However it ends, it leaves a termination message.
+pub async fn serve(config: Config, told: impl Future<Output = Told>) -> Result<Ended, ServeError> {
+    let last_words = LastWords::new(config.termination_log.clone(), config.memory.limit);
+    vital::leave(last_words.clone());
+    let ended = run(config, told, &last_words).await;
+    if let Err(error) = &ended {
+        last_words.failed(error);
+    }
+    ended
+}
+
+async fn run(config: Config, told: impl Future<Output = Told>, last_words: &LastWords) -> Result<Ended, ServeError> {
+    let mut told = pin!(told);
+    let drain_time = config.drain_time;
     let cgroup = Cgroup::of_this_process();
     let limit = Limit::find(config.memory.limit, cgroup.as_ref());
     for remark in Limit::remarks(config.memory.limit, cgroup.as_ref()) {
@@ -107,15 +119,89 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
     for line in plan.to_string().lines() {
         tracing::info!("{line}");
     }
-    let public = listen(config.listen, "listen").await?;
-    let operators = listen(config.admin_listen, "admin-listen").await?;
+    let starting = Starting::new("opening the derived store and the event log");
+    let servers = Servers {
+        public: Server::start(listen(config.listen, "listen").await?, starting.public()),
+        operators: Server::start(listen(config.admin_listen, "admin-listen").await?, starting.operators()),
+    };
+    let parts = Start { config, plan, cgroup: cgroup.clone(), starting, servers: &servers, last_words };
+    let running = tokio::select! {
+        running = start(parts) => running?,
+        // A start leaves nothing behind that a kill would not, so it need not come to its end.
+        told = &mut told => {
+            let ended = asked(told, cgroup.as_ref(), limit);
+            last_words.ended(&ended, "it was not done starting");
+            return Ok(ended);
+        }
+    };
 
-    let (log, reader, store, directory) = open(&config, &plan)?;
+    let ended = tokio::select! {
+        told = &mut told => asked(told, cgroup.as_ref(), running.watch.view().plan.limit),
+        reason = running.watch.restart() => Ended::Restart(reason),
+    };
+    running.reporter.set_draining();
+    tracing::info!(?ended, "stopping");
+    let watchdog = Watchdog::start(drain_time, ended.exit_code());
+    if let Err(error) = &watchdog {
+        tracing::warn!(%error, "no watchdog for the drain");
+    }
+    last_words.ended(&ended, "draining");
+    let cut = running.drain.run(drain_time, servers).await;
+    drop(watchdog);
+    tracing::info!(%cut, "stopped");
+    last_words.ended(&ended, &cut.to_string());
+    Ok(ended)
+}
+
+/// What the relay makes of being told to end.
+fn asked(told: Told, cgroup: Option<&Cgroup>, limit: Limit) -> Ended {
+    match told {
+        Told::Stop => Ended::Stopped,
+        Told::Restart => Ended::Restart(RestartReason {
+            reason: "Requested",
+            message: "told to restart".to_owned(),
+            working_set: Usage::read(cgroup, &[]).working_set,
+            limit: limit.bytes,
+        }),
+    }
+}
+
+/// What a start needs.
+struct Start<'a> {
+    config: Config,
+    plan: Plan,
+    cgroup: Option<Cgroup>,
+    starting: Starting,
+    servers: &'a Servers,
+    last_words: &'a LastWords,
+}
+
+/// A relay that serves.
+struct Running {
+    watch: Arc<Watch>,
+    reporter: Arc<Reporter>,
+    drain: Drain,
+}
+
+async fn start(parts: Start<'_>) -> Result<Running, ServeError> {
+    let Start { config, plan, cgroup, starting, servers, last_words } = parts;
+    let opening = {
+        let config = config.clone();
+        move || open(&config, &plan)
+    };
+    let (log, reader, store, directory) = blocking(opening).await?;
+    last_words.set_log(reader.clone());
+    starting.go_on("bringing the derived rows up to the event log");
     let accounts = Accounts::new(store.clone());
-    let recovered = recover(&store, &accounts, &directory, &reader)?;
+    let recovering = {
+        let (store, accounts, directory, reader) = (store.clone(), accounts.clone(), directory.clone(), reader.clone());
+        move || recover(&store, &accounts, &directory, &reader)
+    };
+    let recovered = blocking(recovering).await?;
     let log::Recovery { cut_bytes, skipped_seqs } = log.recovery();
     let (seq, replayed) = (reader.last_seq(), recovered.replayed);
     tracing::info!(seq, replayed, cut_bytes, skipped_seqs, "event log is open");
+    starting.go_on("opening the database of decisions");
     let decisions = Decisions::open(&config.database_url).await?;
     let rows = decisions.hosts().await?;
 
@@ -190,6 +276,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         intake: intake.clone(),
         firehose: Arc::clone(&firehose),
     };
+    starting.go_on("bringing accounts in line with what is decided of them");
     takedowns.restore().await?;
 
     let web = Web::new(config.allow_insecure_hosts)?;
@@ -238,7 +325,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         intake: intake.clone(),
         sequencer: sequencer_stats,
         log: reader,
-        store,
+        store: store.clone(),
         directory: directory.clone(),
         jobs: jobs.clone(),
         hosts: Arc::clone(&hosts),
@@ -257,53 +344,48 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<End
         collections_min_accounts: config.collections_min_accounts,
         jobs: jobs.clone(),
         resolver: Arc::clone(&resolver),
-        decisions,
+        decisions: decisions.clone(),
         reporter: Arc::clone(&reporter),
         siblings,
         tokens: Tokens::new(config.admin_token.as_deref(), config.admin_token_file.clone()),
         takedowns,
     });
-    let (stop_http, http_stopping) = watch::channel(false);
-    let servers = [
-        tokio::spawn(http::serve(public, http::public(&app), http_stopping.clone())),
-        tokio::spawn(http::serve(operators, http::operators(&app), http_stopping)),
-    ];
+    servers.public.set_routes(http::public(&app));
+    servers.operators.set_routes(http::operators(&app));
     tracing::info!(listen = %config.listen, admin = %config.admin_listen, "serving");
 
     hosts.connect_all();
-    let discovery = tokio::spawn(discovery::run(Arc::clone(&hosts), config.clone(), http_client, stopping));
+    let discovery = tokio::spawn(discovery::run(Arc::clone(&hosts), config, http_client, stopping));
     let export = tokio::spawn(resolver.follow_export());
     let rate = tokio::spawn({
         let reporter = Arc::clone(&reporter);
         async move { reporter.follow_rate().await }
     });
-
-    let tokens = tokio::spawn(async move { app.tokens.follow_file().await });
-
-    let ended = tokio::select! {
-        () = stop => Ended::Stopped,
-        reason = watch.restart() => Ended::Restart(reason),
+    let tokens = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move { app.tokens.follow_file().await }
+    });
+    let drain = Drain {
+        stop_hosts,
+        background: vec![discovery.abort_handle(), export.abort_handle(), rate.abort_handle(), tokens.abort_handle()],
+        intake,
+        sequencing,
+        jobs,
+        firehose,
+        store,
+        decisions,
     };
-    tracing::info!(?ended, "stopping");
-    reporter.set_draining();
-    stop_hosts.send_replace(true);
-    jobs.stop().await;
-    intake.drain().await;
-    let sequenced = tokio::task::spawn_blocking(move || sequencing.join()).await;
-    if !matches!(sequenced, Ok(Ok(()))) {
-        tracing::error!("the sequencer did not end well; the next start repairs what it left");
-    }
-    let left = firehose.close_all(CONSUMERS_PATIENCE.min(config.drain_time / 3)).await;
-    tracing::info!(consumers_cut = left, "stopped");
-    stop_http.send_replace(true);
-    for server in servers {
-        server.abort();
-    }
-    discovery.abort();
-    export.abort();
-    rate.abort();
-    tokens.abort();
-    Ok(ended)
+    Ok(Running { watch, reporter, drain })
+}
+
+/// Does what takes its time on a thread where it may.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, ServeError>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    ServeError: From<E>,
+{
+    Ok(tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)??)
 }
 
 /// The log, and the store with its directory of collections, that belong together. A log that ends before what the store has applied has lost its end, or

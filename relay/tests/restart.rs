@@ -4,24 +4,19 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::load::{Follower, Load, assert_complete};
 use common::{World, assert_delivered};
 use rand::Rng;
 use relay::protocol::cbor::Writer;
-use relay::protocol::frame::{Peek, peek};
 use sim::account::POSTS;
 use sim::process::Setup;
 use sim::repo::Write;
-use sim::{Account, Consumer, Delivered, Fault, Host, Mutation, Network, Received, Relay, Sent};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use sim::{Fault, Host, Network, Received, Relay, Sent};
 
 /// Protocol 10.
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +32,7 @@ async fn a_stop_drains_and_the_next_start_goes_on() {
     let start = Instant::now();
     let (exit, close) = tokio::join!(world.relay.terminate(), consumer.next());
     assert!(exit.success(), "SIGTERM ends with exit code 0");
-    assert_eq!(close, Received::Closed(Some(1001)), "consumers are closed properly");
+    assert_eq!(close, Received::Closed(Some(1012)), "consumers are closed properly");
     assert!(start.elapsed() < Duration::from_secs(5), "a stop with consumers that have everything is quick");
 
     sent.extend((0..50).map(|_| host.emit(account.act())));
@@ -70,7 +65,7 @@ async fn what_is_on_its_way_at_a_stop_is_neither_lost_nor_repeated() {
     };
     let (exit, close) = tokio::join!(world.relay.terminate(), until_closed);
     assert!(exit.success());
-    assert_eq!(close, Received::Closed(Some(1001)), "after all that was published");
+    assert_eq!(close, Received::Closed(Some(1012)), "after all that was published");
     world.relay.start_again().await;
     let mut consumer = world.relay.consumer(delivered.last().map(|event| event.seq)).await;
     delivered.extend(consumer.events(2000 - delivered.len()).await);
@@ -105,105 +100,12 @@ async fn events_that_wait_for_an_identity_survive_a_crash() {
     }
 }
 
-/// Hosts whose accounts never rest.
-struct Load {
-    hosts: Vec<Arc<Host>>,
-    sent: Arc<Mutex<Vec<Vec<u8>>>>,
-    stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Load {
-    /// Starts once the relay has seen something of each host: from there on it may miss nothing.
-    async fn start(world: &World) -> Load {
-        let (stop, _) = watch::channel(false);
-        let mut consumer = world.relay.consumer(None).await;
-        let mut load = Load { hosts: Vec::new(), sent: Arc::default(), stop, tasks: Vec::new() };
-        let mut members = Vec::new();
-        for _ in 0..2 {
-            let host = Arc::new(world.host().await);
-            let mut accounts: Vec<Account> = (0..10).map(|_| world.account(&host)).collect();
-            let first = accounts.iter_mut().map(|account| host.emit(account.post()).content());
-            load.sent.lock().unwrap().extend(first);
-            consumer.events(accounts.len()).await;
-            members.push((host, accounts));
-        }
-        for (host, accounts) in members {
-            load.hosts.push(Arc::clone(&host));
-            load.tasks.push(tokio::spawn(emit(host, accounts, Arc::clone(&load.sent), load.stop.subscribe())));
-        }
-        load
-    }
-
-    /// Ends, and says what was sent: the contents, each account's in order. The hosts stay.
-    async fn stop(&mut self) -> Vec<Vec<u8>> {
-        self.stop.send_replace(true);
-        for task in &mut self.tasks {
-            task.await.unwrap();
-        }
-        std::mem::take(&mut self.sent.lock().unwrap())
-    }
-}
-
-/// What must not pass, however it is mixed with kills.
-const BAD: [Mutation; 4] = [Mutation::BlockBit, Mutation::HiddenOp, Mutation::StaleRev, Mutation::Cut];
-
-async fn emit(host: Arc<Host>, mut accounts: Vec<Account>, log: Arc<Mutex<Vec<Vec<u8>>>>, stop: watch::Receiver<bool>) {
-    while !*stop.borrow() {
-        for account in &mut accounts {
-            let sent = host.emit(account.any_event());
-            log.lock().unwrap().push(sent.content());
-            match rand::rng().random_range(0..500) {
-                0 => host.cut_next_frame(),
-                number if number < 20 => drop(host.emit_frame(|seq| BAD[number % BAD.len()].frame(account, seq))),
-                _ => {}
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A consumer that comes back whenever it is cut off, and goes on from the last event that it had.
-fn follow(address: SocketAddr, delivered: Arc<Mutex<Vec<Delivered>>>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        loop {
-            let cursor = delivered.lock().unwrap().last().map_or(0, |event: &Delivered| event.seq);
-            if let Ok(mut consumer) = Consumer::connect(address, Some(cursor)).await {
-                while let Received::Event(event) = consumer.next().await {
-                    delivered.lock().unwrap().push(event);
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-}
-
-/// Waits until so many events have arrived, or for long in vain, and then for a moment in which more might come.
-async fn arrived(delivered: &Mutex<Vec<Delivered>>, count: usize) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while delivered.lock().unwrap().len() < count && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-}
-
-/// Contents by account, each account's in order.
-fn by_account(events: impl IntoIterator<Item = Vec<u8>>) -> HashMap<String, Vec<Vec<u8>>> {
-    let mut accounts = HashMap::<String, Vec<Vec<u8>>>::new();
-    for content in events {
-        let Ok(Peek::Event { did, .. }) = peek(&content) else { panic!("no event") };
-        accounts.entry(did.to_owned()).or_default().push(content);
-    }
-    accounts
-}
-
 /// Peer 3, 13, protocol 5.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_passes_once_however_often_the_relay_is_killed() {
     const ROUNDS: usize = 8;
     let mut world = World::new(52, &[]).await;
-    let delivered = Arc::<Mutex<Vec<Delivered>>>::default();
-    let following = follow(world.relay.public, Arc::clone(&delivered));
+    let follower = Follower::start(world.relay.public, Duration::ZERO);
     let mut load = Load::start(&world).await;
     for round in 0..ROUNDS {
         let life = rand::rng().random_range(100..1500);
@@ -219,20 +121,8 @@ async fn each_event_passes_once_however_often_the_relay_is_killed() {
         assert!(host.cursors().len() > ROUNDS / 2, "the load was on: {:?}", host.cursors());
     }
     let sent = load.stop().await;
-    arrived(&delivered, sent.len()).await;
-    following.abort();
-
-    let delivered = std::mem::take(&mut *delivered.lock().unwrap());
-    assert!(delivered.is_sorted_by(|a, b| a.seq < b.seq), "a consumer never sees a seq twice, or an earlier one");
-    let (was_sent, was_delivered) = (by_account(sent), by_account(delivered.iter().map(Delivered::content)));
-    for (did, sent) in &was_sent {
-        let delivered = was_delivered.get(did).map_or(&[][..], Vec::as_slice);
-        let difference = sent.iter().zip(delivered).position(|(sent, delivered)| sent != delivered);
-        let found = (difference, delivered.len());
-        let hosts = world.relay.get_admin("/admin/pds/list").await.text;
-        let dropped = world.dropped().await;
-        assert_eq!(found, (None, sent.len()), "first difference and number of {did}; {dropped:?}; {hosts}");
-    }
+    let delivered = follower.stop_at(sent.len()).await;
+    assert_complete(&world, sent, &delivered).await;
 
     let mut audit = world.relay.consumer(Some(0)).await;
     let kept = audit.events(delivered.len()).await;
@@ -302,36 +192,72 @@ const LARGE_RECORDS: usize = 150;
 /// Programs that run a command on a disk of its own, which needs no privilege where users may have namespaces.
 const NAMESPACE: [&str; 4] = ["unshare", "--user", "--map-root-user", "--mount"];
 
+/// A relay on a small disk, which is full but for little.
+struct SmallDisk {
+    network: Network,
+    relay: Relay,
+    data_dir: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// `None` where users may have no namespaces.
+    async fn new(seed: u64, settings: &[&str]) -> Option<SmallDisk> {
+        if !Command::new(NAMESPACE[0]).args(&NAMESPACE[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+            eprintln!("left out: no user namespaces here");
+            return None;
+        }
+        let network = Network::start(seed).await;
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("data");
+        std::fs::create_dir(&data_dir).unwrap();
+        let mut setup = Setup::new(env!("CARGO_BIN_EXE_relay"), &data_dir, &network.plc, settings);
+        let script =
+            format!("mount -t tmpfs -o {DISK} tmpfs $0 && head -c {BALLAST_BYTES} /dev/zero > $0/ballast && exec $@");
+        let shell = ["sh", "-c", &script];
+        let wrapper = NAMESPACE.iter().chain(&shell).map(OsString::from);
+        setup.command = wrapper.chain([OsString::from(&data_dir)]).chain(setup.command).collect();
+        Some(SmallDisk { network, relay: Relay::start(setup).await, data_dir, _folder: folder })
+    }
+
+    /// Has a host emit more than the disk holds, and waits until the relay cannot write any more.
+    async fn fill(&mut self, host: &Host) -> Vec<Sent> {
+        let mut account = self.network.account(host);
+        let mut large = |number: usize| {
+            let mut record = Vec::new();
+            Writer::new(&mut record).bytes(&[number as u8; LARGE_RECORD_BYTES]);
+            host.emit(account.commit(vec![Write::Create { path: format!("{POSTS}/{number}"), record }]))
+        };
+        let sent = (0..LARGE_RECORDS).map(&mut large).collect();
+        self.relay.until("a relay that cannot write is not ready", async |relay| !relay.is_ready().await).await;
+        sent
+    }
+}
+
+/// What cannot be written is not waited for: its host sends it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_with_a_full_disk_comes_to_its_end() {
+    let last_words = tempfile::NamedTempFile::new().unwrap();
+    let setting = format!("--termination-log={}", last_words.path().display());
+    let Some(mut disk) = SmallDisk::new(57, &["--drain-time=5s", &setting]).await else { return };
+    let host = Host::start().await;
+    disk.relay.crawl(&host).await;
+    disk.fill(&host).await;
+    assert!(disk.relay.terminate().await.success());
+    let said = std::fs::read_to_string(last_words.path()).unwrap();
+    assert!(said.contains("drained but for events on their way"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_holds_the_hosts_back() {
-    if !Command::new(NAMESPACE[0]).args(&NAMESPACE[1..]).arg("true").status().is_ok_and(|status| status.success()) {
-        eprintln!("left out: no user namespaces here");
-        return;
-    }
-    let network = Network::start(55).await;
-    let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().join("data");
-    std::fs::create_dir(&data_dir).unwrap();
-    let mut setup = Setup::new(env!("CARGO_BIN_EXE_relay"), &data_dir, &network.plc, &[]);
-    let script =
-        format!("mount -t tmpfs -o {DISK} tmpfs $0 && head -c {BALLAST_BYTES} /dev/zero > $0/ballast && exec $@");
-    let shell = ["sh", "-c", &script];
-    let wrapper = NAMESPACE.iter().chain(&shell).map(OsString::from);
-    setup.command = wrapper.chain([OsString::from(&data_dir)]).chain(setup.command).collect();
-    let mut relay = Relay::start(setup).await;
-
+    let Some(mut disk) = SmallDisk::new(55, &[]).await else { return };
     let (host, other_host) = (Host::start().await, Host::start().await);
-    relay.crawl(&host).await;
-    relay.crawl(&other_host).await;
-    let (mut account, mut other) = (network.account(&host), network.account(&other_host));
-    let mut consumer = relay.consumer(None).await;
-    let mut large = |number: usize| {
-        let mut record = Vec::new();
-        Writer::new(&mut record).bytes(&[number as u8; LARGE_RECORD_BYTES]);
-        host.emit(account.commit(vec![Write::Create { path: format!("{POSTS}/{number}"), record }]))
-    };
-    let sent: Vec<Sent> = (0..LARGE_RECORDS).map(&mut large).collect();
-    relay.until("a relay that cannot write is not ready", async |relay| !relay.is_ready().await).await;
+    disk.relay.crawl(&host).await;
+    disk.relay.crawl(&other_host).await;
+    let mut other = disk.network.account(&other_host);
+    let mut consumer = disk.relay.consumer(None).await;
+    let sent = disk.fill(&host).await;
+    let (relay, data_dir) = (&mut disk.relay, &disk.data_dir);
     assert_eq!(relay.request(reqwest::Method::GET, relay.admin, "/livez").send().await.unwrap().status(), 200);
     assert!((relay.count("/events/passed").await as usize) < LARGE_RECORDS, "the disk is full");
     // An identity that cannot be remembered now is no reason to lose the event.

@@ -7,7 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use serde_json::Value;
 
 use crate::consumer::Consumer;
@@ -79,22 +80,33 @@ impl Setup {
 }
 
 impl Relay {
-    /// Starts a relay and waits until it is ready.
-    pub async fn start(setup: Setup) -> Relay {
+    /// A relay that was not started yet.
+    pub fn new(setup: Setup) -> Relay {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-        let mut relay = Relay {
+        Relay {
             setup,
             public: free_address(),
             admin: free_address(),
             child: None,
             http: http.build().expect("an HTTP client"),
-        };
+        }
+    }
+
+    /// Starts a relay and waits until it is ready.
+    pub async fn start(setup: Setup) -> Relay {
+        let mut relay = Relay::new(setup);
         relay.start_again().await;
         relay
     }
 
     /// Starts it again, after it has ended, and waits until it is ready.
     pub async fn start_again(&mut self) {
+        self.launch();
+        self.until("it is ready", async |relay| relay.is_ready().await).await;
+    }
+
+    /// Starts it, and does not wait for it.
+    pub fn launch(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
         let (program, before) = (&self.setup.command[0], &self.setup.command[1..]);
         let child = Command::new(program)
@@ -109,7 +121,6 @@ impl Relay {
             .stdin(Stdio::null())
             .spawn();
         self.child = Some(child.expect("the relay's program"));
-        self.until("it is ready", async |relay| relay.is_ready().await).await;
     }
 
     /// Ends it at once.
@@ -125,7 +136,35 @@ impl Relay {
     ///
     /// When it is not running, or takes too long.
     pub async fn terminate(&mut self) -> ExitStatus {
-        kill_process(self.pid(), Signal::TERM).expect("a process that can be signalled");
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// Asks it for a planned restart, as it makes one when its memory runs short, and waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// When it is not running, or takes too long.
+    pub async fn end_as_planned(&mut self) -> ExitStatus {
+        self.signal(Signal::USR1);
+        self.ended().await
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    ///
+    /// When it is not running.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a process that can be signalled");
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// When it was not started, or takes too long.
+    pub async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.exit() {

@@ -17,7 +17,7 @@ const SMALL_ANSWERS_MIN: usize = 4;
 /// What an answer takes beside itself at most: the buffer in which it grows, and what is made of it.
 const TIMES: usize = 3;
 /// Large answers have this together, whatever the share; a larger one has it for itself alone.
-const LARGE_BYTES_MIN: usize = 4 << 20;
+const LARGE_BYTES_MIN: usize = 5 << 19;
 
 /// Room for answers.
 #[derive(Debug)]

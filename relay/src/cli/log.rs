@@ -8,11 +8,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::config::Settings;
+use crate::firehose::ws;
+use crate::log::{Event, Kind, View};
+use crate::protocol::frame::{self, Frame};
 use jiff::Timestamp;
-use relay::config::Settings;
-use relay::firehose::ws;
-use relay::log::{Event, Kind, View};
-use relay::protocol::frame::{self, Frame};
 
 /// Looks into the event log, and repairs it
 #[derive(Debug, clap::Args)]

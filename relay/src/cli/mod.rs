@@ -1,11 +1,40 @@
 //! The commands of the `relay` program, one file for each.
 
-pub mod backfill;
-pub mod log;
-pub mod serve;
+mod backfill;
+mod log;
+mod serve;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An AT Protocol relay
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the relay
+    Serve(Box<serve::Serve>),
+    /// Looks into the event log, and repairs it
+    Log(log::Log),
+    /// Fills the directory of collections from elsewhere, by jobs of a running relay
+    Backfill(backfill::Backfill),
+}
+
+/// All of the program but its allocator, which only a program can choose.
+pub fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve(serve) => serve.run(),
+        Command::Log(log) => log.run(),
+        Command::Backfill(backfill) => backfill.run(),
+    }
+}
 
 /// Ends a command that writes to standard output.
 fn end(result: anyhow::Result<ExitCode>) -> ExitCode {

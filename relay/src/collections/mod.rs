@@ -249,10 +249,10 @@ impl Directory {
         self.shared.seen_bytes.load(Ordering::Relaxed) + self.shared.names().bytes()
     }
 
-    /// Gives it another share: a half for names, which stay, and a half for the pairs that events have named lately. Does
-    /// not wait for whoever writes, who may wait for a disk: they take their half themselves then.
+    /// Gives it another share: a half for the pairs that events have named lately, and a half for names, which have what
+    /// they once had. Does not wait for whoever writes, who may wait for a disk: they see to it themselves then.
     pub fn set_memory_bytes(&self, bytes: usize) {
-        self.shared.names_mut().set_bytes_max(bytes / 2);
+        self.shared.names_mut().raise_bytes_max(bytes / 2);
         self.shared.seen_bytes.store(bytes / 2, Ordering::Relaxed);
         if let Ok(mut writing) = self.shared.writing.try_lock() {
             writing.seen.set_bytes(bytes / 2);

@@ -101,9 +101,10 @@ impl Names {
         self.bytes_of(self.by_id.len(), self.text_bytes)
     }
 
-    /// Takes more names, or fewer, from now on. Those that are known stay: rows are told apart by them.
-    pub fn set_bytes_max(&mut self, bytes_max: usize) {
-        self.bytes_max = bytes_max;
+    /// Takes more names from now on. There is no way back: a name that is known stays, since rows are told apart by it, and
+    /// one that is not taken is missing in the directory.
+    pub fn raise_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = self.bytes_max.max(bytes_max);
     }
 
     /// What so many names cost: their places in the map and in the list, which both double when they are full, and their
@@ -164,14 +165,24 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_bound_takes_no_more_names_and_forgets_none() {
+    fn a_larger_bound_takes_more_names_and_a_smaller_one_no_fewer() {
         let nsid = |number: u32| Nsid::parse(&format!("com.example{number}.record")).expect("a name");
-        let mut names = Names { by_name: HashMap::new(), by_id: Vec::new(), text_bytes: 0, bytes_max: 64 << 10 };
-        (0..100).for_each(|number| names.push(nsid(number), 7));
-        names.set_bytes_max(1 << 10);
-        assert!(!names.has_room(&nsid(100), [].iter()));
-        assert!((0..100).all(|number| names.id(&nsid(number)).is_some()));
-        names.set_bytes_max(64 << 10);
-        assert!(names.has_room(&nsid(100), [].iter()));
+        let mut names = Names { by_name: HashMap::new(), by_id: Vec::new(), text_bytes: 0, bytes_max: 1 << 10 };
+        let fill = |names: &mut Names| {
+            let mut number = names.next(0).0;
+            while names.has_room(&nsid(number), [].iter()) {
+                names.push(nsid(number), 7);
+                number += 1;
+            }
+            (number - 1, names.bytes())
+        };
+        let (few, bytes) = fill(&mut names);
+        assert!(few > 0 && bytes <= 1 << 10, "{few} names in {bytes} bytes");
+        names.raise_bytes_max(64 << 10);
+        let (many, bytes) = fill(&mut names);
+        assert!(many > 10 * few && bytes <= 64 << 10, "{many} names in {bytes} bytes");
+        names.raise_bytes_max(1 << 10);
+        assert!((1..=many).all(|number| names.id(&nsid(number)).is_some()));
+        assert_eq!(fill(&mut names), (many, bytes));
     }
 }

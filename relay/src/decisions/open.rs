@@ -95,6 +95,11 @@ impl Decisions {
             .connect_lazy_with(target.options);
         Ok(Decisions { pool })
     }
+
+    /// Ends the connections, once what runs on them is done.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
 }
 
 fn install_drivers() {

@@ -374,8 +374,8 @@ impl Consumer {
     }
 
     fn close_for_drain(&mut self) {
-        let text = "the relay is shutting down; reconnect with your last cursor";
-        self.close(Disconnect::Draining, CloseCode::GoingAway, text);
+        let text = "the relay restarts; reconnect with your last cursor";
+        self.close(Disconnect::Draining, CloseCode::Restart, text);
     }
 
     fn close(&mut self, reason: Disconnect, code: CloseCode, text: &str) {

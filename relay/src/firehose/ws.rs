@@ -36,8 +36,6 @@ mod opcode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum CloseCode {
-    /// The relay shuts down.
-    GoingAway = 1001,
     /// The client broke the WebSocket protocol.
     Protocol = 1002,
     /// The consumer broke a rule of the stream: too slow, a cursor from the future, too much traffic.
@@ -46,6 +44,9 @@ pub enum CloseCode {
     TooBig = 1009,
     /// The relay cannot read its own log.
     Internal = 1011,
+    /// The relay stops, which is to say that it comes back: relays stop to be restarted. Clients are right to take 1000 and
+    /// 1001 for the end of the stream, and some do (the Python SDK ends for good); on this one they reconnect.
+    Restart = 1012,
 }
 
 /// Header of an unmasked frame: 2 to 10 bytes, as its [`Deref`] gives them.

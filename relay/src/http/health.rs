@@ -24,7 +24,11 @@ pub(super) fn public() -> Router<Arc<App>> {
 }
 
 pub(super) fn probes() -> Router<Arc<App>> {
-    Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).route("/metrics", get(metrics))
+    Router::new().route("/livez", get(live)).route("/readyz", get(ready)).route("/metrics", get(metrics))
+}
+
+pub(super) async fn live() -> &'static str {
+    "ok\n"
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {

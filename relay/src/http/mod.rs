@@ -7,10 +7,12 @@ mod collections;
 mod forward;
 mod health;
 mod server;
+mod starting;
 mod xrpc;
 
 pub use auth::Tokens;
-pub use server::serve;
+pub use server::Server;
+pub use starting::Starting;
 
 use std::sync::Arc;
 use std::time::Duration;

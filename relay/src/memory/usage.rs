@@ -130,7 +130,7 @@ fn less(whole: u64, part: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Owner;
+    use super::super::{Owner, cgroup};
     use super::*;
 
     fn held(bytes: u64, is_heap: bool) -> Held {
@@ -220,6 +220,22 @@ mod tests {
             let usage = Usage::divide(&charged, Some(allocator), &outside, &[held(any(), true)]);
             let sum: i64 = Part::ALL.iter().map(|part| usage.part(*part)).sum();
             assert_eq!(sum, usage.working_set as i64, "{charged:?}");
+        }
+    }
+
+    /// Groups whose process has touched 28 MiB of heap and 1 MiB of shared memory.
+    #[test]
+    fn recorded_groups_of_both_versions_are_divided() {
+        let mib = |mib: u64| mib << 20;
+        let heap = Allocator { allocated: mib(26), active: mib(27), resident: mib(27), ..Allocator::default() };
+        let outside = OutsideHeap { stacks: 128 << 10, program: 256 << 10 };
+        for (_files, cgroup) in cgroup::tests::recorded() {
+            let charged = cgroup.stat().expect("it was recorded");
+            let usage = Usage::divide(&charged, Some(heap), &outside, &[]);
+            assert_eq!(usage.part(Part::Tmpfs), 1 << 20, "{charged:?}");
+            assert!(usage.part(Part::Kernel) > 0, "{charged:?}");
+            let unexplained = usage.part(Part::Unexplained);
+            assert!((0..2 << 20).contains(&unexplained), "{unexplained} of {usage:?}");
         }
     }
 

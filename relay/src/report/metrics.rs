@@ -153,7 +153,7 @@ impl Scrape {
             "Writes that failed and were tried again",
             parts.sequencer.failures.load(Ordering::Relaxed),
         )?;
-        out.gauge("store_memory_bytes", "Memory of the derived store", parts.store.memory_bytes())
+        out.gauges("store_memory_bytes", "Memory of the derived store", "kind", parts.store.memory())
     }
 }
 

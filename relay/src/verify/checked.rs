@@ -7,7 +7,7 @@ use crate::protocol::did::Did;
 
 /// A host is asked again about the same account after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
-/// Accounts remembered at once; beyond that nobody is asked.
+/// Accounts remembered at once, in half a MiB at most; beyond that nobody is asked.
 const ACCOUNTS_MAX: usize = 4096;
 
 /// When each account was asked about.

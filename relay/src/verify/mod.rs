@@ -1,7 +1,7 @@
 //! Verification: the steps that an event passes between its host and the sequencer.
 //!
 //! Events are spread over shards by their DID, one thread for each core. A shard owns its accounts: it sees all their
-//! events in order, remembers their state and needs no lock ([`shard`]). What is checked, and in which order, reads
+//! events in order and remembers their state, which nobody else looks into ([`shard`]). What is checked, and in which order, reads
 //! from top to bottom in [`judge`]. Events whose identity is not known yet wait, in order, in [`parked`].
 
 mod checked;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "every test file uses a part")]
 
+pub mod load;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ impl World {
     pub async fn stop(&mut self, consumer: &mut Consumer) {
         let (exit, close) = tokio::join!(self.relay.terminate(), consumer.next());
         assert!(exit.success(), "SIGTERM ends with exit code 0");
-        assert_eq!(close, Received::Closed(Some(1001)), "consumers are closed properly");
+        assert_eq!(close, Received::Closed(Some(1012)), "consumers are closed properly");
     }
 
     /// How many events were dropped, by reason.

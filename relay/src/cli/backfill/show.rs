@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use relay::backfill::{Collections, Job, Spec, State};
+use crate::backfill::{Collections, Job, Spec, State};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};

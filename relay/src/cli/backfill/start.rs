@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::backfill::{Collections, Kind, Spec};
+use crate::protocol::nsid::Nsid;
 use clap::ValueEnum;
-use relay::backfill::{Collections, Kind, Spec};
-use relay::protocol::nsid::Nsid;
 use reqwest::Method;
 use serde_json::Value;
 

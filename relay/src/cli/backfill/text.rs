@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use relay::backfill::{Job, Kind, Progress, State};
+use crate::backfill::{Job, Kind, Progress, State};
 
 /// A number with its thousands apart.
 pub(super) fn number(value: u64) -> String {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::backfill::{Job, State};
 use indicatif::{ProgressBar, ProgressStyle};
-use relay::backfill::{Job, State};
 use reqwest::Method;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use relay::log::{self, AccountTag, Error, Event, Finding, Repair, Report, View};
+use crate::log::{self, AccountTag, Error, Event, Finding, Repair, Report, View};
 use serde_json::{Value, json};
 
 use super::{Place, Told};

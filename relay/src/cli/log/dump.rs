@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use relay::log::{AccountTag, Event};
+use crate::log::{AccountTag, Event};
 use serde::Serialize;
 
 use super::{Place, Told, kind_name, time};

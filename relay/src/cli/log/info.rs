@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use relay::log::{SegmentInfo, View};
+use crate::log::{SegmentInfo, View};
 use serde_json::{Value, json};
 
 use super::{Place, time};

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const GOING_AWAY: u16 = 1001;
+const SERVICE_RESTART: u16 = 1012;
 
 #[tokio::test]
 async fn consumers_that_keep_up_get_everything_and_a_close_frame() {
@@ -12,7 +12,7 @@ async fn consumers_that_keep_up_get_everything_and_a_close_frame() {
         let mut client = rig.connect(Some(10)).await;
         clients.push(tokio::spawn(async move {
             let rest = read_events(&mut client, 11).await;
-            assert!(matches!(rest, (2011, Seen::Close(GOING_AWAY, _))), "after all events: {rest:?}");
+            assert!(matches!(rest, (2011, Seen::Close(SERVICE_RESTART, _))), "after all events: {rest:?}");
             assert_eq!(see(&mut client).await, Seen::End);
         }));
     }
@@ -33,7 +33,7 @@ async fn a_replay_ends_between_two_events() {
     let drained = tokio::spawn(async move { firehose.close_all(PATIENCE).await });
     let (next, instead) = read_events(&mut client, 11).await;
     assert!(next < 5000, "the replay was not finished: {next}");
-    assert!(matches!(instead, Seen::Close(GOING_AWAY, _)), "{instead:?}");
+    assert!(matches!(instead, Seen::Close(SERVICE_RESTART, _)), "{instead:?}");
     assert_eq!(see(&mut client).await, Seen::End);
     assert_eq!(drained.await.unwrap(), 0);
 }

@@ -175,7 +175,7 @@ async fn an_independent_client_reads_what_we_write() {
     for len in [0, 1, 125, 126, 0xFFFF, 0x1_0000, 5_000_000] {
         let (mut client, mut server) = pair().await;
         let body = vec![9; len];
-        let wire = [binary(&body), ping(), close(CloseCode::GoingAway, "bye")].concat();
+        let wire = [binary(&body), ping(), close(CloseCode::Restart, "bye")].concat();
         let server = tokio::spawn(async move {
             server.write_all(&wire).await.unwrap();
             server
