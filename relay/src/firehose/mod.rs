@@ -56,8 +56,7 @@ const PACE_MAX: Duration = Duration::from_millis(25);
 /// (`relay/tests/connections.rs` shows it); one that catches up has a place in the log besides.
 pub const CONSUMER_BYTES: u64 = 12 << 10;
 
-/// What the kernel may hold for its socket, on average: nothing for one that keeps up, and 64 KiB, with what these need
-/// around them, for one that stalls.
+/// What the kernel may hold for its socket, on average: little for one that keeps up, and 128 KiB for one that stalls.
 pub const CONSUMER_SPARE_BYTES: u64 = 52 << 10;
 
 /// Bounds of the stream.
