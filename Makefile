@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test e2e unit fuzz lint fmt build relay bench bench-directory compare image crds rocksdb packages
+.PHONY: help up down test e2e unit fuzz lint fmt build relay bench bench-directory compare soak cgroup2 image crds rocksdb packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ down: ## end all that `make up` started
 
 test: lint unit fuzz e2e ## every test of the project
 
-e2e: packages ## the end-to-end suites on the cluster; SUITE=firehose for one
+e2e: packages ## the end-to-end suites on the cluster; SUITE=firehose for one; LENGTH=1800 for a longer crowd in memory
 	@dev/e2e.sh $(SUITE)
 
 unit: packages rocksdb ## the tests that need no cluster
@@ -47,6 +47,12 @@ bench-directory: build ## the directory of collections by itself: import, size, 
 compare: build ## our figures beside those of indigo's relay, in about half an hour; ARGS='--scale 0.1 --rounds 1'
 	@dev/tools/build.sh indigo-relay
 	@. dev/lib.sh && exec "$$CARGO_TARGET_DIR/release/compare" --indigo "$$STATE/bin/indigo-relay" $(ARGS)
+
+soak: build ## the relay's memory under hours of load with churn, and a graph of it; ARGS='--hours 0.5'
+	@dev/soak/run.sh $(ARGS)
+
+cgroup2: build ## the relay's memory under cgroup version 2, in a user-mode kernel, in some minutes
+	@dev/cgroup2/run.sh
 
 image: build ## OCI images of relay and operator, in .dev/images
 	@dev/image/images.sh

@@ -8,6 +8,9 @@ set -euo pipefail
 # Suites that need no cluster: they start the relay, a PLC directory and PDSes by themselves, as processes.
 WITHOUT_CLUSTER=" collections protocol "
 
+# Suites whose tests do not touch what the others do, and wait most of their time.
+AT_ONCE=" memory "
+
 needs_cluster() { # needs_cluster SUITE
   [[ $WITHOUT_CLUSTER != *" $1 "* ]]
 }
@@ -27,6 +30,8 @@ programs() {
   echo E2E_RELAY="$CARGO_TARGET_DIR/release/relay"
   echo E2E_NETWORK="$ROOT/dev/network/run.sh"
   echo E2E_PYTHON="$ROOT/dev/python/run.sh"
+  echo E2E_CROWD="$CARGO_TARGET_DIR/release/crowd"
+  echo E2E_LENGTH_SECONDS="${LENGTH:-150}"
   echo E2E_TAP="$STATE/bin/tap"
   echo E2E_RAINBOW="$STATE/bin/rainbow"
   echo E2E_COLLECTIONDIR="$STATE/bin/collectiondir"
@@ -39,6 +44,8 @@ cluster() {
   echo E2E_RELAY_URL="http://$NODE_IP:$FIREHOSE_NODE_PORT"
   echo E2E_PLC_URL="http://$NODE_IP:$PLC_PORT"
   echo E2E_PDS_URLS="${PDS_PORTS[*]/#/http://$NODE_IP:}"
+  echo E2E_IMAGES="$STATE/images"
+  echo E2E_LEAKING_IMAGE="$(cat "$STATE/images/leaking-relay.name" 2>/dev/null)"
 }
 
 # Of the whole workspace: a selection of packages would compile their dependencies with other features, anew.
@@ -50,7 +57,8 @@ program_of() { # program_of SUITE: the path of its built program
 }
 
 run_suite() {
-  local environment run
+  local environment run threads=1
+  [[ $AT_ONCE != *" $1 "* ]] || threads=8
   run=("$(program_of "$1")")
   mapfile -t environment < <(programs)
   if needs_cluster "$1"; then
@@ -58,10 +66,17 @@ run_suite() {
     # In the cluster's network, where pods, Services, PDSes and PLC directory are at their own addresses.
     run=(nsenter --net="$NETNS" "${run[@]}")
   fi
-  run=(env --chdir="$ROOT/e2e" "${environment[@]}" "${run[@]}" --nocapture --test-threads=1)
+  run=(env --chdir="$ROOT/e2e" "${environment[@]}" "${run[@]}" --nocapture --test-threads="$threads")
   ! needs_cluster "$1" || run=(as_root "${run[@]}")
   step "e2e-$1" "End-to-end suite $1" "${run[@]}"
   tally "e2e-$1"
+}
+
+# The relay that leaks on demand has an image for the suite alone: no other target makes it.
+make_leaking_image() {
+  step e2e-image "Making the image of the relay that leaks" \
+    "$ROOT/dev/image/build.sh" leaking-relay "$CARGO_TARGET_DIR/release/leaking-relay"
+  step e2e-import "Loading it into the cluster" as_root "$ROOT/dev/cluster/import.sh" leaking-relay
 }
 
 main() {
@@ -74,6 +89,7 @@ main() {
   if needs_any_cluster "${chosen[@]}"; then
     is_running || trap '"$ROOT/dev/down.sh"' EXIT
     "$ROOT/dev/up.sh"
+    [[ " ${chosen[*]} " != *" memory "* ]] || make_leaking_image
   fi
   "$ROOT/dev/tools/build.sh" indigo
   "$ROOT/dev/network/run.sh"

@@ -99,6 +99,16 @@ async fn the_schema_refuses_what_makes_no_sense() -> Result<()> {
             }),
         ),
         (
+            "a maximum below the limit",
+            json!({ "hostname": "relay.example.com", "memory": { "limit": "2Gi", "max": "1Gi" } }),
+        ),
+        (
+            "a soft mark above the hard one",
+            json!({ "hostname": "relay.example.com", "memory": { "softPercent": 90, "hardPercent": 80 } }),
+        ),
+        ("too short a time to stop", json!({ "hostname": "relay.example.com", "terminationGracePeriodSeconds": 5 })),
+        ("a window that is none", json!({ "hostname": "relay.example.com", "update": { "window": "at night" } })),
+        (
             "sources without collections",
             json!({
                 "hostname": "relay.example.com", "backfill": { "sources": [{ "url": "https://bsky.network" }] },

@@ -29,7 +29,14 @@ struct JobLabels {
     outcome: &'static str,
 }
 
-/// Counters of what the operator does. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RestartLabels {
+    namespace: String,
+    relay: String,
+    cause: &'static str,
+}
+
+/// Counters of what the operator does and sees. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -37,6 +44,7 @@ pub struct Metrics {
     errors: Family<ReasonLabel, Counter>,
     writes: Family<WriteLabels, Counter>,
     job_requests: Family<JobLabels, Counter>,
+    relay_restarts: Family<RestartLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -45,6 +53,7 @@ impl Default for Metrics {
         let errors = Family::default();
         let writes = Family::default();
         let job_requests = Family::default();
+        let relay_restarts = Family::default();
         let mut registry = Registry::with_prefix("relay_operator");
         registry.register("reconcile_duration_seconds", "Time that reconciles took", durations.clone());
         registry.register("reconcile_errors", "Reconciles that failed, by reason", errors.clone());
@@ -54,7 +63,8 @@ impl Default for Metrics {
             "Changes of backfill jobs asked of relays, by verb and outcome",
             job_requests.clone(),
         );
-        Self { registry: Arc::new(registry), durations, errors, writes, job_requests }
+        registry.register("relay_restarts", "Ends of relays, by relay and cause", relay_restarts.clone());
+        Self { registry: Arc::new(registry), durations, errors, writes, job_requests, relay_restarts }
     }
 }
 
@@ -77,6 +87,12 @@ impl Metrics {
     pub(crate) fn asked(&self, verb: &'static str, is_done: bool) {
         let outcome = if is_done { "done" } else { "failed" };
         self.job_requests.get_or_create(&JobLabels { verb, outcome }).inc();
+    }
+
+    /// Counts `count` ends of the relay `relay`.
+    pub(crate) fn ended(&self, namespace: &str, relay: &str, cause: &'static str, count: u64) {
+        let labels = RestartLabels { namespace: namespace.to_owned(), relay: relay.to_owned(), cause };
+        self.relay_restarts.get_or_create(&labels).inc_by(count);
     }
 
     /// All metrics in the OpenMetrics text format.

@@ -464,6 +464,8 @@ mod tests {
         let (store, _folder) = open(Sizes { block_cache: 32 << 20, memtables: 8 << 20 });
         write(&store, Column::Account, 0, 100_000);
         store.flush().expect("flushed");
+        // So that nothing else reads.
+        store.compact(Column::Account);
         let read_all = || {
             let rows = store.iterate(Column::Account, IteratorMode::Start);
             assert_eq!(rows.filter(Result::is_ok).count(), 100_000);

@@ -85,6 +85,24 @@ fn each_mistake_has_its_own_sentence() {
 }
 
 #[test]
+fn what_does_not_fit_into_memory_is_refused_with_the_sum_and_what_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["--memory-limit=512Mi", "--max-hosts=100000", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let said = refusal(folder.path(), &arguments, &[]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[0].starts_with("of a memory limit of 512 MiB (memory-limit), 409 MiB lie below the soft mark"),
+        "{said}"
+    );
+    assert!(lines.iter().any(|line| line.contains("hosts ") && line.ends_with("max-hosts = 100000")), "{said}");
+    assert!(lines.iter().any(|line| line.trim_start().starts_with("sum ")), "{said}");
+    let advice = lines.last().unwrap();
+    assert!(advice.starts_with("set max-hosts = ") && advice.contains("give the relay a memory limit of "), "{said}");
+    assert!(!folder.path().join("data").exists(), "nothing was begun");
+}
+
+#[test]
 fn two_relays_do_not_share_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let ports = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];

@@ -35,10 +35,10 @@ async fn waiting_events_are_counted_with_their_look_ups() {
     for event in &events[..100] {
         rig.put(event).await;
     }
+    // Some of the look-ups may have failed by now, and wait to be tried again.
     let parked = async |count: u64| {
-        while rig.intake.stats().snapshot().waiting_events < count
-            || rig.resolver.stats().lookups.load(Ordering::Relaxed) < count
-        {
+        let lookups = || rig.resolver.stats().lookups.load(Ordering::Relaxed);
+        while rig.intake.stats().snapshot().waiting_events < count || lookups() < count * 9 / 10 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -51,5 +51,5 @@ async fn waiting_events_are_counted_with_their_look_ups() {
     let taken = allocated() - before.0;
     let counted = rig.intake.parked_bytes() - before.1;
     println!("{} bytes for each, {} are counted", taken / ACCOUNTS, counted / ACCOUNTS);
-    assert!(taken <= counted && counted <= 2 * taken, "{taken} bytes are taken, {counted} are counted");
+    assert!(taken.abs_diff(counted) < taken / 3, "{taken} bytes are taken, {counted} are counted");
 }

@@ -1,20 +1,21 @@
 //! Many hosts in one process, which send what was made before ([`Traffic`]): at once, or at a rate.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::door::{Request, name_of, request, upgrade};
 use crate::plc::Plc;
-use crate::server::free_address;
+use crate::server::free_address_on;
 use crate::traffic::{Script, Traffic};
-use crate::wire::{CLOSE, FIN, Head, PING, PONG, http_header, take_http_head};
+use crate::wire::{CLOSE, FIN, Head, PING, PONG};
 
 /// What is written at once.
 const WRITE_BYTES: usize = 64 << 10;
@@ -49,15 +50,19 @@ struct Member {
 impl Fleet {
     /// Starts the hosts of some traffic, with a directory of its accounts. Nothing is sent yet.
     pub async fn start(traffic: &Arc<Traffic>) -> Fleet {
-        let plc = Plc::start().await;
+        Fleet::start_on(Ipv4Addr::LOCALHOST, traffic).await
+    }
+
+    /// The same on another interface of this machine.
+    pub async fn start_on(ip: Ipv4Addr, traffic: &Arc<Traffic>) -> Fleet {
+        let plc = Plc::start_on(ip).await;
         let mut tasks = JoinSet::new();
         let mut hosts = Vec::new();
         let epoch = Instant::now();
         for script in traffic.scripts() {
-            let address = free_address();
+            let address = free_address_on(ip);
             let member = Arc::new(Member {
-                // The one name of the loopback interface that every relay knows.
-                name: format!("localhost:{}", address.port()),
+                name: name_of(address),
                 script: Arc::clone(script),
                 released: watch::Sender::default(),
                 streams: watch::Sender::default(),
@@ -93,9 +98,19 @@ impl Fleet {
         }
     }
 
+    /// Streams that are open.
+    pub fn streams(&self) -> usize {
+        self.hosts.iter().map(|host| *host.streams.borrow()).sum()
+    }
+
     /// Events that may be sent so far.
     pub fn released(&self) -> usize {
         self.released
+    }
+
+    /// Events that are still to be sent.
+    pub fn left(&self) -> usize {
+        self.traffic.events().len() - self.released
     }
 
     /// Lets the next events go, at once.
@@ -144,44 +159,13 @@ async fn listen(listener: TcpListener, member: Arc<Member>) {
 
 /// Answers one request.
 async fn answer(member: &Member, mut tcp: TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
-    let mut bytes = Vec::new();
-    let head = loop {
-        if let Some(head) = take_http_head(&mut bytes) {
-            break head;
-        }
-        if tcp.read_buf(&mut bytes).await? == 0 {
-            return Ok(());
-        }
-    };
-    let target = head.split_whitespace().nth(1).unwrap_or_default();
-    match (target.strip_prefix("/xrpc/com.atproto.sync.subscribeRepos"), http_header(&head, "sec-websocket-key")) {
-        (Some(query), Some(key)) => {
-            let accept = derive_accept_key(key.as_bytes());
-            let upgrade = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
-            );
-            tcp.write_all(upgrade.as_bytes()).await?;
-            let cursor = query.strip_prefix("?cursor=").and_then(|cursor| cursor.parse().ok());
-            let from = cursor.unwrap_or_else(|| *member.released.borrow());
-            member.streams.send_modify(|streams| *streams += 1);
-            let ended = stream(member, &mut tcp, from.min(member.script.len())).await;
-            member.streams.send_modify(|streams| *streams -= 1);
-            ended
-        }
-        _ if target.starts_with("/xrpc/com.atproto.server.describeServer") => {
-            let body = format!(r#"{{"did":"did:web:{}","availableUserDomains":[]}}"#, member.name.replace(':', "%3A"));
-            json(&mut tcp, "200 OK", &body).await
-        }
-        _ => json(&mut tcp, "404 Not Found", r#"{"error":"MethodNotImplemented"}"#).await,
-    }
-}
-
-async fn json(tcp: &mut TcpStream, status: &str, body: &str) -> io::Result<()> {
-    let length = body.len();
-    let head = format!("Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n");
-    tcp.write_all(format!("HTTP/1.1 {status}\r\n{head}\r\n{body}").as_bytes()).await
+    let Request::Subscription { cursor, accept } = request(&mut tcp, &member.name).await? else { return Ok(()) };
+    upgrade(&mut tcp, &accept).await?;
+    let from = cursor.map_or(*member.released.borrow(), |cursor| cursor as usize);
+    member.streams.send_modify(|streams| *streams += 1);
+    let ended = stream(member, &mut tcp, from.min(member.script.len())).await;
+    member.streams.send_modify(|streams| *streams -= 1);
+    ended
 }
 
 /// Sends messages from a place on as they are released, until the connection ends.
@@ -250,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn hosts_send_what_is_released_behind_the_cursor() {
-        let plan = Plan { seed: 1, hosts: 2, accounts_per_host: 2, events: 50, bad: Vec::new() };
+        let plan = Plan { seed: 1, hosts: 2, accounts_per_host: 2, records: 100, events: 50, bad: Vec::new() };
         let traffic = Arc::new(Traffic::make(&plan));
         let mut fleet = Fleet::start(&traffic).await;
         let live = [subscribe(&fleet, 0, None).await, subscribe(&fleet, 1, None).await];

@@ -3,6 +3,7 @@
 mod accounts;
 mod stream;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,7 +59,10 @@ struct Shared {
 
 #[derive(Default)]
 struct HostState {
-    backlog: Vec<Sent>,
+    backlog: VecDeque<Sent>,
+    /// Frames that the backlog no longer has, since it keeps so many at most.
+    gone: usize,
+    kept_max: Option<usize>,
     last_seq: u64,
     /// Frames up to this seq are no longer served.
     forgotten: u64,
@@ -118,7 +122,8 @@ impl Host {
             let mut state = self.shared.lock();
             let sent = make(&mut state);
             state.last_seq = state.last_seq.max(sent.seq);
-            state.backlog.push(sent.clone());
+            state.backlog.push_back(sent.clone());
+            state.trim();
             sent
         };
         self.shared.changed();
@@ -130,11 +135,18 @@ impl Host {
         self.shared.lock().forgotten = up_to;
     }
 
+    /// Keeps the newest frames alone from now on, and forgets those before them: for hosts that run for hours.
+    pub fn keep(&self, frames: usize) {
+        let mut state = self.shared.lock();
+        state.kept_max = Some(frames);
+        state.trim();
+    }
+
     /// Forgets everything and counts from 1 again, as a host does that was set up anew.
     pub fn reset(&self) {
         let mut state = self.shared.lock();
         state.backlog.clear();
-        (state.last_seq, state.forgotten) = (0, 0);
+        (state.last_seq, state.forgotten, state.gone) = (0, 0, 0);
     }
 
     /// Calls itself something in the header `Server`.
@@ -185,6 +197,16 @@ impl Host {
         let mut changes = self.shared.changes.subscribe();
         // The sender lives as long as the host.
         let _ = changes.wait_for(|_| wanted(self.shared.lock().streams)).await;
+    }
+}
+
+impl HostState {
+    fn trim(&mut self) {
+        let surplus = self.kept_max.map_or(0, |max| self.backlog.len().saturating_sub(max));
+        if let Some(last) = self.backlog.drain(..surplus).next_back() {
+            self.forgotten = self.forgotten.max(last.seq);
+            self.gone += surplus;
+        }
     }
 }
 

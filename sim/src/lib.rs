@@ -9,12 +9,15 @@
 //! Whatever goes wrong here ends the test: functions panic rather than return errors.
 
 pub mod account;
+pub mod cgroup;
 pub mod checker;
 pub mod consumer;
 pub mod directory;
+mod door;
 pub mod event;
 pub mod fleet;
 pub mod host;
+pub mod hostile;
 pub mod key;
 pub mod mutation;
 pub mod network;
@@ -33,6 +36,7 @@ pub use consumer::{Consumer, Delivered, Received};
 pub use directory::Directory;
 pub use fleet::Fleet;
 pub use host::{Host, Sent};
+pub use hostile::{Hostile, Malice};
 pub use mutation::Mutation;
 pub use network::Network;
 pub use plc::{Fault, Plc};

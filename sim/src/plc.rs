@@ -1,6 +1,7 @@
 //! A PLC directory that serves the documents of simulated accounts, and fails on demand.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::account::Account;
-use crate::server::{Server, free_address};
+use crate::server::{Server, free_address_on};
 
 /// How the directory misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub enum Fault {
     Delay(Duration),
     /// Answers with the document of somebody else.
     OtherDid,
+    /// Answers with a document that is so many bytes longer.
+    Padded(usize),
 }
 
 /// A running directory.
@@ -48,6 +51,8 @@ struct Directory {
     export: Vec<(i64, String)>,
     /// What was asked for of the export: the time after which operations were wanted.
     export_requests: Vec<String>,
+    /// Base URL of another directory, which is asked for accounts that this one does not have.
+    upstream: Option<String>,
 }
 
 /// Most operations on a page of the export.
@@ -62,10 +67,15 @@ struct Page {
 impl Plc {
     /// Starts a directory without entries.
     pub async fn start() -> Plc {
+        Plc::start_on(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same on another interface of this machine.
+    pub async fn start_on(ip: Ipv4Addr) -> Plc {
         let shared = Arc::<Shared>::default();
         let routes = Router::new().route("/export", get(export)).route("/{did}", get(document));
         let routes = routes.with_state(Arc::clone(&shared));
-        Plc { server: Server::start(free_address(), |_| routes).await, shared }
+        Plc { server: Server::start(free_address_on(ip), |_| routes).await, shared }
     }
 
     /// What `--plc-url` takes.
@@ -134,6 +144,18 @@ impl Plc {
         self.shared.lock().documents.insert(did.to_owned(), document);
     }
 
+    /// Has no entry of an account any more.
+    pub fn forget(&self, did: &str) {
+        let mut directory = self.shared.lock();
+        directory.documents.remove(did);
+        directory.requests.remove(did);
+    }
+
+    /// Asks another directory for accounts that it does not have.
+    pub fn set_upstream(&self, url: &str) {
+        self.shared.lock().upstream = Some(url.to_owned());
+    }
+
     /// Requests so far, those for the export left out.
     pub fn requests(&self) -> u64 {
         self.shared.lock().requests.values().sum()
@@ -152,24 +174,38 @@ impl Shared {
 }
 
 async fn document(State(shared): State<Arc<Shared>>, Path(did): Path<String>) -> Response {
-    let (fault, document) = {
+    let (fault, document, upstream) = {
         let mut directory = shared.lock();
         *directory.requests.entry(did.clone()).or_default() += 1;
         let fault = directory.faults.get(&did).copied().or(directory.fault);
-        (fault, directory.documents.get(&did).cloned())
+        (fault, directory.documents.get(&did).cloned(), directory.upstream.clone())
     };
     if let Some(failure) = misbehave(fault).await {
         return failure;
     }
     match document {
         Some(mut document) => {
-            if fault == Some(Fault::OtherDid) {
-                document["id"] = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa".into();
+            match fault {
+                Some(Fault::OtherDid) => document["id"] = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa".into(),
+                Some(Fault::Padded(bytes)) => document["padding"] = "x".repeat(bytes).into(),
+                _ => {}
             }
             Json(document).into_response()
         }
-        None => failure(StatusCode::NOT_FOUND),
+        None => match upstream {
+            Some(upstream) => ask(&upstream, &did).await.unwrap_or_else(|| failure(StatusCode::BAD_GATEWAY)),
+            None => failure(StatusCode::NOT_FOUND),
+        },
     }
+}
+
+/// What another directory says of an account.
+async fn ask(upstream: &str, did: &str) -> Option<Response> {
+    let http = reqwest::Client::builder().no_proxy().build().ok()?;
+    let answer = http.get(format!("{upstream}/{did}")).send().await.ok()?;
+    let status = StatusCode::from_u16(answer.status().as_u16()).ok()?;
+    let body = answer.bytes().await.ok()?;
+    Some((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 async fn export(State(shared): State<Arc<Shared>>, Query(page): Query<Page>) -> Response {
@@ -198,7 +234,7 @@ async fn misbehave(fault: Option<Fault>) -> Option<Response> {
             tokio::time::sleep(delay).await;
             None
         }
-        Fault::OtherDid => None,
+        Fault::OtherDid | Fault::Padded(_) => None,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
 use crate::wire::{CLOSE, FIN, Head, MASKED, PING, PONG, take_http_head};
@@ -83,6 +84,24 @@ impl Reader {
             }
         }
         self.tcp.write_all(&pongs).await
+    }
+
+    /// Reads so many bytes a second, 0 for none, and looks at nothing, until the stream has ended.
+    pub async fn trickle(mut self, bytes_per_second: usize) {
+        if bytes_per_second == 0 {
+            // An end that comes in order is behind all that is not read. Who reads nothing learns only of a reset.
+            let _ = self.tcp.ready(Interest::ERROR).await;
+            return;
+        }
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut piece = vec![0; bytes_per_second];
+        loop {
+            second.tick().await;
+            match self.tcp.read(&mut piece).await {
+                Ok(read) if read > 0 => {}
+                _ => return,
+            }
+        }
     }
 
     /// The next frame, if all of it is there.

@@ -21,13 +21,22 @@ const PORTS_OF_A_PROCESS: u32 = 509;
 ///
 /// When there is none.
 pub fn free_address() -> SocketAddr {
+    free_address_on(Ipv4Addr::LOCALHOST)
+}
+
+/// The same on another interface of this machine.
+///
+/// # Panics
+///
+/// When there is none.
+pub fn free_address_on(ip: Ipv4Addr) -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let range = PORT_END - PORT_FIRST;
     // Processes that run at the same time start far from each other.
     let offset = (std::process::id().wrapping_mul(PORTS_OF_A_PROCESS) % u32::from(range)) as u16;
     (0..range)
         .map(|_| PORT_FIRST + (offset + NEXT.fetch_add(1, Ordering::Relaxed) % range) % range)
-        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .map(|port| SocketAddr::from((ip, port)))
         .find(|address| std::net::TcpListener::bind(address).is_ok())
         .expect("a free port")
 }

@@ -17,8 +17,8 @@ use crate::event::content;
 use crate::mutation::Mutation;
 use crate::repo::Write;
 
-/// Records that each account has from the start; they decide how large its commits are: 3.1 KB on average.
-const RECORDS: usize = 1_000;
+/// Records that an account of the network has, about; with them its commits have 3.1 KB on average.
+pub const RECORDS: usize = 1_000;
 /// One account of so many makes every second event.
 const BUSY_ONE_IN: usize = 10;
 /// Of a thousand events this many are `#identity`, one of an account at most, and …
@@ -38,6 +38,8 @@ pub struct Plan {
     pub hosts: usize,
     /// Accounts on each.
     pub accounts_per_host: usize,
+    /// Records that each account has from the start; they decide how large its commits are.
+    pub records: usize,
     /// Good events, besides the one that each account makes at first.
     pub events: usize,
     /// Bad ones among them, of each of these kinds so many.
@@ -140,7 +142,7 @@ impl Traffic {
             events.push(Said { host, place, bad });
             tasks[account].push(Task { event, seq: place as u64 + 1, act });
         }
-        let mut made = perform(&accounts, tasks);
+        let mut made = perform(&accounts, plan.records, tasks);
         made.sort_unstable_by_key(|made| made.event);
         let by_content = made.iter().map(|made| (made.content, made.event)).collect();
         let scripts = scripts(plan.hosts, &events, made).into_iter().map(Arc::new).collect();
@@ -210,7 +212,7 @@ fn draw(plan: &Plan, accounts: usize, random: &mut StdRng) -> Vec<(usize, Act)> 
     greetings
 }
 
-fn perform(accounts: &[Account], tasks: Vec<Vec<Task>>) -> Vec<Made> {
+fn perform(accounts: &[Account], records: usize, tasks: Vec<Vec<Task>>) -> Vec<Made> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut shares: Vec<Vec<(&Account, Vec<Task>)>> = (0..threads).map(|_| Vec::new()).collect();
     for (number, work) in accounts.iter().zip(tasks).enumerate() {
@@ -218,7 +220,7 @@ fn perform(accounts: &[Account], tasks: Vec<Vec<Task>>) -> Vec<Made> {
     }
     std::thread::scope(|scope| {
         let work = |share: Vec<(&Account, Vec<Task>)>| {
-            share.into_iter().flat_map(|(account, tasks)| live(account.clone(), tasks)).collect::<Vec<Made>>()
+            share.into_iter().flat_map(|(account, tasks)| live(account.clone(), records, tasks)).collect::<Vec<Made>>()
         };
         let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || work(share))).collect();
         running.into_iter().flat_map(|thread| thread.join().expect("a thread that makes events")).collect()
@@ -226,12 +228,12 @@ fn perform(accounts: &[Account], tasks: Vec<Vec<Task>>) -> Vec<Made> {
 }
 
 /// All that one account does.
-fn live(mut account: Account, tasks: Vec<Task>) -> Vec<Made> {
+fn live(mut account: Account, records: usize, tasks: Vec<Task>) -> Vec<Made> {
     if tasks.is_empty() {
         return Vec::new();
     }
     let record = |number| Write::Create { path: format!("{POSTS}/{number:013}"), record: vec![0xa0] };
-    account.commit((0..RECORDS).map(record).collect());
+    account.commit((0..records).map(record).collect());
     let made = tasks.into_iter().map(|Task { event, seq, act }| {
         let frame = match act {
             Act::Any => account.act().encode(seq),
@@ -282,7 +284,7 @@ mod tests {
 
     fn traffic() -> Traffic {
         let bad = vec![(Mutation::SignatureBit, 3), (Mutation::Garbage, 2)];
-        Traffic::make(&Plan { seed: 1, hosts: 3, accounts_per_host: 10, events: 1_500, bad })
+        Traffic::make(&Plan { seed: 1, hosts: 3, accounts_per_host: 10, records: RECORDS, events: 1_500, bad })
     }
 
     fn frame(traffic: &Traffic, said: Said) -> &[u8] {

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs)] // each suite uses its part
 
 pub mod clients;
+pub mod crowd;
+pub mod deployed;
 pub mod directory;
 pub mod fake_directory;
+pub mod images;
 pub mod pds;
 pub mod relay;
 pub mod world;
@@ -34,7 +37,7 @@ pub struct Cluster {
     pub node_ip: String,
 }
 
-fn env(name: &str) -> Result<String> {
+pub fn env(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("{name} is not set; run the suites with `make e2e`"))
 }
 
@@ -115,13 +118,22 @@ pub fn condition_of<'a>(relay: &'a DynamicObject, kind: &str) -> Option<&'a Valu
 }
 
 /// Asks until there is an answer; an error counts as none, and is shown when the patience ends.
-pub async fn until<T, F: Future<Output = Result<Option<T>>>>(what: &str, mut ask: impl FnMut() -> F) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn until<T, F: Future<Output = Result<Option<T>>>>(what: &str, ask: impl FnMut() -> F) -> Result<T> {
+    until_within(PATIENCE, what, ask).await
+}
+
+/// The same for what takes another time.
+pub async fn until_within<T, F: Future<Output = Result<Option<T>>>>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> Result<T> {
+    let deadline = Instant::now() + patience;
     loop {
         let answer = ask().await;
         match answer {
             Ok(Some(found)) => return Ok(found),
-            Ok(None) if Instant::now() > deadline => bail!("{what}: not within {PATIENCE:?}"),
+            Ok(None) if Instant::now() > deadline => bail!("{what}: not within {patience:?}"),
             Err(error) if Instant::now() > deadline => return Err(error.context(what.to_owned())),
             _ => sleep(Duration::from_millis(200)).await,
         }

@@ -1,6 +1,7 @@
 //! The kinds of the API group `relay.waow.tech`: types and the rules of their schema, no behaviour.
 
 mod backfill;
+mod memory;
 pub mod patterns;
 mod relay;
 mod status;
@@ -11,12 +12,16 @@ pub use backfill::{
     BackfillCollections, BackfillJobStatus, BackfillSource, BackfillSpec, BackfillStatus, COLLECTIONS_NEED_SOURCES,
     CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
 };
+pub use memory::{MemoryResize, MemorySpec};
 pub use relay::{
     AccessSpec, AdminSecretRef, AdminSpec, DatabaseSecretRef, DatabaseSpec, Durability, FirehoseSpec, ImageSpec,
-    LimitsSpec, LocalRef, MemorySpec, NodeSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,
+    LimitsSpec, LocalRef, NodeSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec, UpdateSpec,
     UpstreamSpec, ValidationMode, ValidationSpec,
 };
-pub use status::{HostsStatus, MemoryStatus, RelayStatus};
+pub use status::{
+    CountedStatus, HostsStatus, MemoryStatus, RelayStatus, ResizeState, ResizeStatus, RestartCause, RestartStatus,
+    RestartsStatus,
+};
 
 /// The CustomResourceDefinition of every kind, as YAML: what `crds/` holds.
 ///

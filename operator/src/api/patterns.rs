@@ -38,6 +38,12 @@ pub const DURATION: Pattern = Pattern {
     message: "write a whole number of seconds, minutes or hours, such as 72h",
 };
 
+/// A time of every day, or of one day of the week. It may pass midnight; from and to the same time it is a whole day.
+pub const WINDOW: Pattern = Pattern {
+    regex: "^((Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9] UTC$",
+    message: "write a time such as Sun 03:00-05:00 UTC, or 03:00-05:00 UTC for every day",
+};
+
 /// Address of an HTTP service, without query and fragment.
 pub const URL: Pattern =
     Pattern { regex: "^https?://[^/?# ]+(/[^?# ]*)?$", message: "write a URL such as https://plc.directory" };
@@ -158,6 +164,7 @@ mod tests {
             ("HOSTNAME", HOSTNAME, &["relay.test", "a.b-c.example"], &["relay", "10.0.0.1", "a..b", "-a.b", "a.b.", "R.test", "a.b:80"]),
             ("SIZE", SIZE, &["1", "512Mi", "2G"], &["", "0", "1.5Gi", "-1Gi", "1 Gi", "1gi", "1Ki2"]),
             ("DURATION", DURATION, &["72h", "90s"], &["", "0h", "72", "3d", "1h30m"]),
+            ("WINDOW", WINDOW, &["Sun 03:00-05:00 UTC", "23:30-00:30 UTC"], &["", "03:00-05:00", "Sun", "Sunday 03:00-05:00 UTC", "3:00-5:00 UTC", "24:00-25:00 UTC", "03:00-05:00 CET"]),
             ("URL", URL, &["http://10.99.0.1:2582", "https://a.example/x"], &["plc.directory", "ftp://a", "https://", "https://a?b", "https://a b"]),
             ("SERVICE", SERVICE, &["https://bsky.network", "http://10.99.0.1:3000/"], &["", "bsky.network", "https://a.b/c", "https://a.b?c", "https://u:p@a.b"]),
             ("LIST", LIST, &["https://lexicon.garden/llms.txt", "http://a.b?c=d"], &["", "a.b/c", "ftp://a.b", "https://a.b/c#d"]),

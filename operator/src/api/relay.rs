@@ -5,9 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backfill::BackfillSpec;
+use super::memory::MemorySpec;
 use super::patterns::{
     ANY_HOST, DURATION, HOSTNAME, IMAGE_DIGEST, IMAGE_REPOSITORY, IMAGE_TAG, OBJECT_NAME, PUBLIC_HOST, RELAY_NAME,
-    SECRET_KEY, SIZE, URL,
+    SECRET_KEY, SIZE, URL, WINDOW,
 };
 use super::status::RelayStatus;
 
@@ -58,6 +59,16 @@ pub struct RelaySpec {
         "storage cannot be changed after creation; create a Relay of another name to move to another volume"
     ))]
     pub storage: StorageSpec,
+
+    /// Seconds that the pod has to stop in good order, of which the relay takes all but 10. By default 60, of which the
+    /// relay takes its own default of 30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 20, max = 3600))]
+    pub termination_grace_period_seconds: Option<i64>,
+
+    /// When the operator may replace the pod of its own accord.
+    #[serde(default)]
+    pub update: UpdateSpec,
 
     /// On which node the relay runs.
     #[serde(default)]
@@ -159,26 +170,15 @@ pub struct LocalRef {
     pub name: String,
 }
 
-/// Memory of the relay.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[x_kube(
-    validation = Rule::new("quantity(self.limit).compareTo(quantity('128Mi')) >= 0")
-        .message("memory.limit must be at least 128Mi"),
-    validation = Rule::new("!has(self.request) || quantity(self.request).compareTo(quantity(self.limit)) <= 0")
-        .message("memory.request must not be above memory.limit")
-)]
-pub struct MemorySpec {
-    /// What the scheduler sets aside on the node; by default the limit.
+/// When the operator may replace the pod of its own accord.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct UpdateSpec {
+    /// Time of the week, such as Sun 03:00-05:00 UTC, or of every day, such as 03:00-05:00 UTC; by default any. What a person
+    /// changes of the spec does not wait for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 18))]
-    #[x_kube(validation = SIZE.rule())]
-    pub request: Option<String>,
-
-    /// What the relay may use at most.
-    #[serde(default = "default_memory_limit")]
-    #[schemars(length(max = 18))]
-    #[x_kube(validation = SIZE.rule())]
-    pub limit: String,
+    #[schemars(length(max = 19))]
+    #[x_kube(validation = WINDOW.rule())]
+    pub window: Option<String>,
 }
 
 /// The volume of the relay.
@@ -384,12 +384,6 @@ pub struct AdminSecretRef {
     pub key: String,
 }
 
-impl Default for MemorySpec {
-    fn default() -> Self {
-        Self { request: None, limit: default_memory_limit() }
-    }
-}
-
 impl Default for StorageSpec {
     fn default() -> Self {
         Self { size: default_storage_size(), storage_class_name: None }
@@ -404,10 +398,6 @@ impl Default for FirehoseSpec {
 
 fn default_plc_url() -> String {
     "https://plc.directory".into()
-}
-
-fn default_memory_limit() -> String {
-    "4Gi".into()
 }
 
 fn default_storage_size() -> String {

@@ -174,7 +174,7 @@ fn stamp<K: Resource + Serialize>(object: &mut K) -> Result<(), Error> {
 }
 
 /// Whether `live` has everything that `wanted` says. What the API server and others added is no difference.
-fn covers(live: &Value, wanted: &Value) -> bool {
+pub(super) fn covers(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
             wanted.iter().all(|(key, value)| live.get(key).is_some_and(|live| covers(live, value)))

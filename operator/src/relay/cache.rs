@@ -3,9 +3,11 @@
 //! Secrets are not among them. Watching them needs the right to list every Secret, which the operator does
 //! without; it gets the few it knows by name.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
@@ -25,13 +27,45 @@ pub struct Cache {
     pub services: Store<Service>,
     pub stateful_sets: Store<StatefulSet>,
     pub pods: Store<Pod>,
+    /// Not a store: what has gone is in none.
+    pub gone_pods: GonePods,
+}
+
+/// Pods that have been removed, as they were at last: how their containers have ended. Cheap to clone.
+///
+/// The newest of each name; one that went while nobody watched is not among them.
+#[derive(Clone, Default)]
+pub struct GonePods(Arc<Mutex<BTreeMap<ObjectKey, Arc<Pod>>>>);
+
+/// Namespace and name.
+type ObjectKey = (String, String);
+
+/// Pods remembered: enough for those that go at once with a node.
+const GONE_PODS_MAX: usize = 1000;
+
+impl GonePods {
+    /// Remembers `pod`.
+    pub fn remember(&self, pod: Pod) {
+        let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.insert((pod.namespace().unwrap_or_default(), pod.name_any()), Arc::new(pod));
+        if pods.len() > GONE_PODS_MAX {
+            pods.pop_first();
+        }
+    }
+
+    /// The last pod `name` that has gone.
+    #[must_use]
+    pub fn last(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
 }
 
 impl Cache {
     /// Waits until every watch has seen every object once, and says whether that has come about: not when the watches
     /// have ended. Before, nothing can be said to be missing.
     pub async fn filled(&self) -> bool {
-        let Self { service_accounts, config_maps, services, stateful_sets, pods } = self;
+        let Self { service_accounts, config_maps, services, stateful_sets, pods, gone_pods: _ } = self;
         tokio::try_join!(
             service_accounts.wait_until_ready(),
             config_maps.wait_until_ready(),
@@ -63,11 +97,37 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
+    watch_and(client, namespace, |_| {})
+}
+
+/// The same for pods; those that go are remembered in `gone`.
+pub(super) fn watch_pods(
+    client: &Client,
+    namespace: Option<&str>,
+    gone: GonePods,
+) -> (Store<Pod>, impl Stream<Item = Result<Pod, watcher::Error>> + Send + 'static) {
+    watch_and(client, namespace, move |event: &Result<watcher::Event<Pod>, watcher::Error>| {
+        if let Ok(watcher::Event::Delete(pod)) = event {
+            gone.remember(pod.clone());
+        }
+    })
+}
+
+fn watch_and<K>(
+    client: &Client,
+    namespace: Option<&str>,
+    look: impl FnMut(&Result<watcher::Event<K>, watcher::Error>) + Send + 'static,
+) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
     let (reader, writer) = reflector::store();
     let config = watcher::Config::default().labels(&format!("{MANAGED_BY}={OPERATOR}"));
     let stream = watcher(api(client, namespace), config)
         .default_backoff()
         .modify(|object: &mut K| object.managed_fields_mut().clear())
+        .inspect(look)
         .reflect(writer)
         .touched_objects();
     (reader, stream)

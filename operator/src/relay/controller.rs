@@ -13,8 +13,9 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Client, ResourceExt};
+use tokio::sync::OnceCell;
 
-use super::cache::{Cache, api, watch};
+use super::cache::{Cache, GonePods, api, watch, watch_pods};
 use super::names::{INSTANCE, OPERATOR};
 use super::{Context, Error, RETRY_AFTER, reconcile};
 use crate::api::Relay;
@@ -76,9 +77,10 @@ pub async fn run(
     let (config_maps, config_map_events) = watch(&client, namespace);
     let (services, service_events) = watch(&client, namespace);
     let (stateful_sets, stateful_set_events) = watch(&client, namespace);
-    let (pods, pod_events) = watch(&client, namespace);
+    let gone_pods = GonePods::default();
+    let (pods, pod_events) = watch_pods(&client, namespace, gone_pods.clone());
     let (relays, relay_events) = watch_relays(&client, namespace);
-    let cache = Cache { service_accounts, config_maps, services, stateful_sets, pods };
+    let cache = Cache { service_accounts, config_maps, services, stateful_sets, pods, gone_pods };
     let announce = {
         let cache = cache.clone();
         async move {
@@ -95,6 +97,7 @@ pub async fn run(
         admin,
         default_image,
         metrics,
+        can_resize: OnceCell::new(),
     });
     let controller = Controller::for_stream(relay_events, relays)
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))

@@ -42,7 +42,12 @@ pub(super) fn full() -> Value {
             "pullPolicy": "Always",
             "pullSecrets": [{"name": "registry"}],
         },
-        "memory": {"request": "512Mi", "limit": "1024Mi"},
+        "memory": {
+            "request": "512Mi", "limit": "1024Mi", "max": "2Gi", "softPercent": 75, "hardPercent": 85,
+            "resize": "InPlace", "maxRestartsPerHour": 4, "restartCooldown": "5m",
+        },
+        "terminationGracePeriodSeconds": 90,
+        "update": {"window": "Sun 03:00-05:00 UTC"},
         "storage": {"size": "2Gi", "storageClassName": "fast"},
         "node": {"selector": {"topology.kubernetes.io/region": "fsn1"}},
         "database": {"externalSecretRef": {"name": "relay-db", "key": "uri"}},
@@ -91,8 +96,10 @@ pub(super) fn world() -> World {
         stateful_set: None,
         service: None,
         pod: None,
+        gone_pod: None,
         door: None,
         document: None,
+        can_resize: false,
     }
 }
 

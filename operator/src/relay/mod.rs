@@ -7,23 +7,27 @@ mod build;
 mod byte_size;
 mod cache;
 mod controller;
+mod endings;
 #[cfg(test)]
 mod fixtures;
 mod jobs;
 mod names;
 mod read;
 mod report;
+mod resize;
 mod validate;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use tokio::sync::OnceCell;
 
-pub use cache::Cache;
+pub use cache::{Cache, GonePods};
 pub use controller::{Options, run, wait_for_crd};
 pub use names::OPERATOR;
 
@@ -34,8 +38,9 @@ use apply::Applied;
 
 /// How often the status document of a relay that is ready is read. It is the age of the oldest bad news.
 const OBSERVE_EVERY: Duration = Duration::from_secs(15);
-/// The same for a relay that is not ready yet, so that good news are young.
-const OBSERVE_UNREADY_EVERY: Duration = Duration::from_secs(5);
+/// The same for a relay that is not ready yet, so that good news are young, and for one whose memory is short, so that it
+/// has more in time.
+const OBSERVE_RESTLESS_EVERY: Duration = Duration::from_secs(5);
 /// How long after an error a relay is looked at again; the API server gets no more than 2 tries a minute.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -53,6 +58,8 @@ pub struct Context {
     pub default_image: String,
     /// The operator's metrics.
     pub metrics: Metrics,
+    /// Whether the API server can resize pods, once it has been asked.
+    pub can_resize: OnceCell<bool>,
 }
 
 /// Why a reconcile did not come to its end.
@@ -148,16 +155,18 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     let valid = match validate::validate(relay, &world, &context.default_image) {
         Ok(valid) => valid,
         Err(invalid) => {
-            report::invalid(context, relay, &invalid).await?;
+            report::invalid(context, relay, &world, &invalid).await?;
             return Ok(if invalid.is_final() { Action::await_change() } else { Action::requeue(RETRY_AFTER) });
         }
     };
+    let limits = resize::decide(relay, &valid, &world, Timestamp::now());
     let applied = if valid.paused {
         Ok(Applied::as_found(&world))
     } else {
-        apply::apply(context, &valid, build::build(&valid)?).await
+        apply::apply(context, &valid, resize::children(&valid, &world, &limits)?).await
     };
+    let resize = resize::apply(context, &valid, limits).await;
     let jobs = jobs::apply(context, &valid, &world, build::jobs(&valid.backfill)).await;
-    let ready = report::report(context, relay, &valid, &world, &applied, &jobs).await?;
-    applied.map(|_| Action::requeue(if ready { OBSERVE_EVERY } else { OBSERVE_UNREADY_EVERY }))
+    let is_calm = report::report(context, relay, &valid, &world, &applied, resize, &jobs).await?;
+    applied.map(|_| Action::requeue(if is_calm { OBSERVE_EVERY } else { OBSERVE_RESTLESS_EVERY }))
 }

@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 
-use super::{Context, Error, names};
-use crate::api::{AdminSecretRef, Relay, patterns};
+use super::{Context, Error, names, resize};
+use crate::api::{AdminSecretRef, MemoryResize, Relay, patterns};
 use crate::relay_admin::{AskError, Document, Door};
 use crate::secret::Redacted;
 
@@ -29,10 +29,14 @@ pub struct World {
     pub service: Option<Arc<Service>>,
     /// The relay's pod.
     pub pod: Option<Arc<Pod>>,
+    /// The pod before it, as it was when it went.
+    pub gone_pod: Option<Arc<Pod>>,
     /// The relay's admin API; `None` when there is no running pod to ask.
     pub door: Option<Door>,
     /// The relay's status document, where there is somebody to ask.
     pub document: Option<Result<Document, AskError>>,
+    /// The API server can resize pods. It is asked only where that is wanted.
+    pub can_resize: bool,
 }
 
 /// A key of a Secret.
@@ -91,15 +95,27 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         Some(door) => Some(context.admin.status(door).await),
         None => None,
     };
+    let can_resize = match relay.spec.memory.resize {
+        MemoryResize::InPlace => can_resize(context).await?,
+        MemoryResize::Never => false,
+    };
     Ok(World {
         admin,
         database_url,
         stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
         pod,
+        gone_pod: cache.gone_pods.last(&namespace, &names::pod(&name)),
         door,
         document,
+        can_resize,
     })
+}
+
+/// Asked once: what an API server serves changes with its version, and an operator is restarted now and then.
+async fn can_resize(context: &Context) -> Result<bool, Error> {
+    let asked = context.can_resize.get_or_try_init(|| resize::is_served(&context.client)).await;
+    asked.copied().map_err(|source| Error::Read { what: "what the API server serves".into(), source })
 }
 
 async fn admin_secret(secrets: &Api<Secret>, relay: &Relay) -> Result<AdminSecret, Error> {

@@ -72,6 +72,25 @@ pub struct Memory {
     pub limit_bytes: Option<u64>,
     /// Memory in use that the kernel cannot take back, in bytes.
     pub working_set_bytes: u64,
+    /// The soft mark in bytes; absent, as what follows, in relays from before there was one.
+    pub soft_bytes: Option<u64>,
+    /// The hard mark in bytes.
+    pub hard_bytes: Option<u64>,
+    /// What the relay does about pressure, `none` or a step of its ladder.
+    pub step: Option<String>,
+    /// How fast the memory in use grows, where that can be said.
+    pub slope_bytes_per_hour: Option<i64>,
+    /// In how many seconds it would reach the limit, where it does.
+    pub seconds_to_limit: Option<u64>,
+}
+
+impl Memory {
+    /// Whether the relay does something about its memory, or ought to.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        let acts = self.step.as_deref().is_some_and(|step| step != "none");
+        acts || self.soft_bytes.is_some_and(|soft| self.working_set_bytes >= soft)
+    }
 }
 
 /// Backfill jobs.

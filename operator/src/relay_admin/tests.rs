@@ -55,7 +55,15 @@ fn the_recorded_document_is_understood() {
         events: Events { per_second: 12.5 },
         hosts: Hosts { total: 3, connected: 2 },
         consumers: Consumers { connected: 1 },
-        memory: Memory { limit_bytes: Some(536_870_912), working_set_bytes: 73_400_320 },
+        memory: Memory {
+            limit_bytes: Some(536_870_912),
+            working_set_bytes: 73_400_320,
+            soft_bytes: Some(429_496_729),
+            hard_bytes: Some(483_183_820),
+            step: Some("none".into()),
+            slope_bytes_per_hour: Some(1_048_576),
+            seconds_to_limit: Some(1_592_000),
+        },
         backfill: Some(Backfill { jobs: vec![recorded_job()] }),
     };
     assert_eq!(document, want);

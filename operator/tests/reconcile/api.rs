@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use kube::Client;
 use kube::runtime::reflector::{Store, store::Writer};
 use kube::runtime::watcher::Event;
-use relay_operator::relay::Cache;
+use relay_operator::relay::{Cache, GonePods};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -24,6 +24,8 @@ pub struct Api(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     objects: BTreeMap<String, Value>,
+    refusal: Option<&'static str>,
+    gone_pods: GonePods,
     writes: Vec<String>,
 }
 
@@ -39,13 +41,21 @@ impl Api {
         (api, client)
     }
 
-    /// Puts an object there behind the operator's back, or with `null` takes it away.
+    /// Puts an object there behind the operator's back, or with `null` takes it away. The watch of pods sees those that go.
     pub fn put(&self, path: &str, object: Value) {
         let mut inner = self.0.lock().unwrap();
-        match object {
-            Value::Null => inner.objects.remove(path),
-            object => inner.objects.insert(path.into(), object),
-        };
+        if !object.is_null() {
+            inner.objects.insert(path.into(), object);
+        } else if let Some(gone) = inner.objects.remove(path)
+            && path.contains("/pods/")
+        {
+            inner.gone_pods.remember(serde_json::from_value(gone).unwrap());
+        }
+    }
+
+    /// From now on resizes are refused with this message, or taken.
+    pub fn refuse_resizes(&self, message: Option<&'static str>) {
+        self.0.lock().unwrap().refusal = message;
     }
 
     /// The object at `path`, or `null`.
@@ -76,6 +86,7 @@ impl Api {
             services: self.store("/services/"),
             stateful_sets: self.store("/statefulsets/"),
             pods: self.store("/pods/"),
+            gone_pods: self.0.lock().unwrap().gone_pods.clone(),
         }
     }
 
@@ -115,6 +126,15 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, body: Bytes) -
             }
             inner.store(path, body)
         }
+        Method::PATCH if path.ends_with("/resize") => match inner.refusal {
+            Some(message) => failure(StatusCode::UNPROCESSABLE_ENTITY, message),
+            None => {
+                let path = path.trim_end_matches("/resize").to_owned();
+                let mut pod = inner.objects.get(&path).cloned().unwrap_or_default();
+                pod["spec"]["containers"][0]["resources"] = body["spec"]["containers"][0]["resources"].clone();
+                inner.store(path, pod)
+            }
+        },
         Method::PATCH => match path.strip_suffix("/status") {
             Some(path) => {
                 let mut object = inner.objects.get(path).cloned().unwrap_or_default();

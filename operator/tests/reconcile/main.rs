@@ -3,6 +3,7 @@
 
 mod api;
 mod backfill;
+mod memory;
 mod relay;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use relay_operator::metrics::Metrics;
 use relay_operator::relay::{Context, Error, OPERATOR, reconcile};
 use relay_operator::relay_admin::Client;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 const RELAY: &str = "/apis/relay.waow.tech/v1alpha1/namespaces/relays/relays/demo";
 const SECRET: &str = "/api/v1/namespaces/relays/secrets/demo-admin";
@@ -33,12 +35,14 @@ struct Story {
     api: Api,
     client: kube::Client,
     admin_port: u16,
+    /// Pods that were made so far.
+    pods: usize,
 }
 
 impl Story {
     async fn of(spec: Value) -> Self {
         let (api, client) = Api::start().await;
-        let story = Self { api, client, admin_port: 1 };
+        let story = Self { api, client, admin_port: 1, pods: 0 };
         story.write(spec);
         story
     }
@@ -62,6 +66,7 @@ impl Story {
             recorder: Recorder::new(self.client.clone(), OPERATOR.into()),
             default_image: "relay.test/relay:1".into(),
             metrics: Metrics::default(),
+            can_resize: OnceCell::new(),
         };
         let relay: DeserializeGuard<_> = serde_json::from_value(self.api.get(RELAY)).unwrap();
         reconcile(Arc::new(relay), Arc::new(context)).await

@@ -58,6 +58,11 @@ impl FakeRelay {
         change(inner.jobs().iter_mut().find(|job| job["name"] == name).unwrap());
     }
 
+    /// What it says of itself from now on.
+    pub fn set_document(&self, document: Value) {
+        self.0.lock().unwrap().document = document;
+    }
+
     /// The status document.
     pub fn document(&self) -> Value {
         self.0.lock().unwrap().document.clone()

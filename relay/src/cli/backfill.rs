@@ -10,8 +10,8 @@ mod wait;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
 use crate::backfill::{Job, State};
+use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::Value;
 

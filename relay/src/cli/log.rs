@@ -8,11 +8,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use jiff::Timestamp;
 use crate::config::Settings;
 use crate::firehose::ws;
 use crate::log::{Event, Kind, View};
 use crate::protocol::frame::{self, Frame};
+use jiff::Timestamp;
 
 /// Looks into the event log, and repairs it
 #[derive(Debug, clap::Args)]

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::log::MAX_WIRE_BYTES;
+use crate::protocol::frame::FRAME_BYTES_MAX;
 
-/// Least bytes for all: the largest frame, or nobody slow would ever get past it.
-pub const KEPT_BYTES_MIN: u64 = MAX_WIRE_BYTES as u64;
+/// Least bytes for all: the largest event with its framing, or nobody slow would ever get past it.
+pub const KEPT_BYTES_MIN: u64 = FRAME_BYTES_MAX as u64 + 1024;
 
 /// The bytes that are kept, of all consumers.
 #[derive(Debug)]

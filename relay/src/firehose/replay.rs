@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -20,6 +21,9 @@ const CHUNK_BYTES_MAX: usize = 2 * REPLAY_CHUNK_BYTES;
 /// connections do not keep the turns, and the memory, from others.
 pub(super) const BATCH_HOLD_MAX: Duration = Duration::from_secs(2);
 
+/// Reads of the log at once: until one is done, nobody knows how large the next event is.
+const READS_MAX: usize = 4;
+
 /// Time between two chunks while memory is short: 1.3 MB a second for all consumers together.
 const SLOW_PAUSE: Duration = Duration::from_millis(200);
 
@@ -27,6 +31,7 @@ const SLOW_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Turns {
     places: Arc<Places<()>>,
+    reads: Arc<Semaphore>,
     bytes_max: AtomicU64,
     is_slow: Arc<AtomicBool>,
 }
@@ -61,7 +66,8 @@ pub(super) enum ReplayError {
 impl Turns {
     /// Turns for chunks of so many bytes together, at least one.
     pub fn new(bytes_max: u64) -> Turns {
-        let turns = Turns { places: Places::new(0), bytes_max: bytes_max.into(), is_slow: Arc::default() };
+        let reads = Arc::new(Semaphore::new(READS_MAX));
+        let turns = Turns { places: Places::new(0), reads, bytes_max: bytes_max.into(), is_slow: Arc::default() };
         turns.apply();
         turns
     }
@@ -98,7 +104,7 @@ impl Turns {
         after: u64,
         floor: u64,
     ) -> impl Future<Output = Result<Chunk, ReplayError>> + Send + use<> {
-        let (places, is_slow) = (Arc::clone(&self.places), Arc::clone(&self.is_slow));
+        let (places, reads, is_slow) = (Arc::clone(&self.places), Arc::clone(&self.reads), Arc::clone(&self.is_slow));
         async move {
             let (mut bytes, mut position) = (REPLAY_CHUNK_BYTES, position);
             loop {
@@ -106,6 +112,7 @@ impl Turns {
                 if is_slow.load(Ordering::Relaxed) {
                     sleep(SLOW_PAUSE).await;
                 }
+                let _reading = reads.acquire().await.map_err(|_| ReplayError::Cancelled)?;
                 let (reader, position) = (reader.clone(), position.take());
                 let reading = spawn_blocking(move || read(&reader, position, after));
                 let (events, next) = reading.await.unwrap_or(Err(ReplayError::Cancelled))?;

@@ -42,7 +42,7 @@ mod opcode {
 pub(super) enum Received {
     /// A binary message.
     Message(Message),
-    /// A text message, which is no part of the stream, or the answer to a ping: a sign of life.
+    /// A text message, which is no part of the stream, a ping or the answer to one: a sign of life.
     Other,
     /// The end of the stream, for a reason.
     Close(String),
@@ -120,7 +120,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
         self.out.push(opcode::PING, &[]);
     }
 
-    /// The next thing that the host sends; pings are answered here. Dropping the future loses nothing.
+    /// The next thing that the host sends; a ping is answered with what is read next. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<Received, ReadError> {
         loop {
             if let Some(whole) = self.go_on().await? {
@@ -131,10 +131,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
                 continue;
             };
             if head.opcode & 0x8 != 0 {
-                if let Some(received) = self.control(head).await? {
-                    return Ok(received);
-                }
-                continue;
+                return self.control(head).await;
             }
             self.check(&head)?;
             if self.begun.is_none() && head.is_last && head.size + head.payload <= self.buffer.len() {
@@ -218,16 +215,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
     }
 
     /// Takes a control frame.
-    async fn control(&mut self, head: Head) -> Result<Option<Received>, ReadError> {
+    async fn control(&mut self, head: Head) -> Result<Received, ReadError> {
         self.fill_to(head.size + head.payload).await?;
         let payload = &self.buffer[self.start + head.size..][..head.payload];
         self.start += head.size + head.payload;
         match head.opcode {
             opcode::PING => {
                 self.out.push(opcode::PONG, payload);
-                Ok(None)
+                Ok(Received::Other)
             }
-            opcode::PONG => Ok(Some(Received::Other)),
+            opcode::PONG => Ok(Received::Other),
             _ => {
                 let reason = close_reason(payload);
                 // As polite as it can be without waiting for the host.
@@ -235,7 +232,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket<T> {
                 self.out.push(opcode::CLOSE, code.as_ref().map_or(&[], |code| code));
                 let (io, out) = (&mut self.io, &mut self.out);
                 let _ = poll_fn(|context| Poll::Ready(out.poll_write(Pin::new(&mut *io), context))).await;
-                Ok(Some(Received::Close(reason)))
+                Ok(Received::Close(reason))
             }
         }
     }

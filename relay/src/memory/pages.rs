@@ -198,12 +198,12 @@ mod tests {
     }
 
     /// As many bytes as the next function touches of its stack.
-    const DEPTH_BYTES: u64 = 1 << 20;
+    const DEPTH_BYTES: u64 = 512 << 10;
 
     #[inline(never)]
     fn touch_stack() -> u8 {
-        let frame = std::hint::black_box([1u8; DEPTH_BYTES as usize]);
-        frame[DEPTH_BYTES as usize / 2]
+        let mut frame = [1u8; DEPTH_BYTES as usize];
+        std::hint::black_box(&mut frame)[DEPTH_BYTES as usize / 2]
     }
 
     /// What is counted of the stack with this address.

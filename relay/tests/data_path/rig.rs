@@ -109,6 +109,11 @@ impl Rig {
         place.put(Inbound::new(Arc::clone(&self.host), event.seq, event.frame.as_slice().into(), share));
     }
 
+    /// Bytes of events on their way, and of what they wait for.
+    pub fn held(&self) -> usize {
+        self.intake.ingest_bytes() + self.intake.parked_bytes()
+    }
+
     /// How many have come out.
     pub fn count(&self) -> usize {
         self.passed.lock().unwrap().values().map(Vec::len).sum()
@@ -132,9 +137,9 @@ fn sequence(mut outlet: Outlet, store: &Store, passed: &Passed) {
             accounts.put(&mut rows, &event.did, change.before.as_ref(), &change.after);
         }
         store.write(&rows).unwrap();
+        outlet.applied[event.shard].fetch_add(1, Ordering::Release);
         let frame = event.source.frame().to_vec();
         passed.lock().unwrap().entry(event.did.to_string()).or_default().push(frame);
-        outlet.applied[event.shard].fetch_add(1, Ordering::Release);
         if let Source::Host(inbound) = event.source {
             inbound.host.finish(inbound.seq);
         }

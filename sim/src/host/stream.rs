@@ -60,7 +60,7 @@ pub(super) async fn subscribe_repos(
 
 /// How a stream starts.
 enum Start {
-    /// Behind the frame at this place in the backlog.
+    /// Behind this many of all frames so far.
     At(usize),
     /// The same, after a notice that earlier ones are gone.
     Outdated(usize),
@@ -73,9 +73,9 @@ impl HostState {
         self.streams += 1;
         self.cursors.push(cursor);
         let from = cursor.unwrap_or(0).max(self.forgotten);
-        let place = self.backlog.iter().position(|sent| sent.seq > from).unwrap_or(self.backlog.len());
+        let place = self.gone + self.backlog.iter().position(|sent| sent.seq > from).unwrap_or(self.backlog.len());
         match cursor {
-            None => Start::At(self.backlog.len()),
+            None => Start::At(self.gone + self.backlog.len()),
             Some(cursor) if cursor > self.last_seq => Start::Future,
             Some(cursor) if 0 < cursor && cursor < self.forgotten => Start::Outdated(place),
             Some(_) => Start::At(place),
@@ -109,7 +109,10 @@ async fn serve(
         changes.mark_unchanged();
         let (batch, cut): (Vec<Sent>, bool) = {
             let mut state = shared.lock();
-            let batch: Vec<Sent> = state.backlog.iter().skip(place).take(BATCH_FRAMES).cloned().collect();
+            // Who is too slow misses what is gone.
+            place = place.max(state.gone);
+            let kept = state.backlog.iter().skip(place - state.gone);
+            let batch: Vec<Sent> = kept.take(BATCH_FRAMES).cloned().collect();
             let cut = !batch.is_empty() && std::mem::take(&mut state.cut_next);
             (batch, cut)
         };
@@ -147,4 +150,30 @@ async fn send_half(socket: &mut Socket, sent: &Sent) -> Result<(), Error> {
     stream.write_all(&frame_header(sent.frame.len())).await?;
     stream.write_all(&sent.frame[..sent.frame.len() / 2]).await?;
     Ok(stream.flush().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Account, Consumer, Host, Received};
+
+    #[tokio::test]
+    async fn a_host_that_keeps_little_serves_the_newest_and_goes_on() {
+        let host = Host::start().await;
+        host.keep(3);
+        let mut account = Account::new(1, 0);
+        (0..5).for_each(|_| drop(host.emit(account.post())));
+        let address = host.name().parse().expect("an address");
+        let mut all = Consumer::connect(address, Some(0)).await.expect("a stream");
+        let mut late = Consumer::connect(address, Some(1)).await.expect("a stream");
+        assert_eq!(late.next().await, Received::Info("OutdatedCursor".to_owned()));
+        for consumer in [&mut all, &mut late] {
+            let seqs: Vec<u64> = consumer.events(3).await.iter().map(|event| event.seq).collect();
+            assert_eq!(seqs, [3, 4, 5]);
+        }
+        // One by one, since who is too slow misses what is gone.
+        for seq in 6..=10 {
+            host.emit(account.post());
+            assert_eq!(all.event().await.seq, seq);
+        }
+    }
 }

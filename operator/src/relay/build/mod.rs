@@ -13,8 +13,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 
 pub use backfill::{DECLARED_BY, Declared, jobs};
+pub(super) use stateful_set::CONTAINER;
 
-use super::validate::ValidRelay;
+use super::validate::{Resources, ValidRelay};
 
 /// Port of the firehose and XRPC, in the pod and on its Service.
 const FIREHOSE_PORT: i32 = 3000;
@@ -38,12 +39,12 @@ pub struct Children {
     pub stateful_set: StatefulSet,
 }
 
-/// Builds every object of `relay`.
+/// Builds every object of `relay`, whose new pods have `memory`.
 ///
 /// # Errors
 ///
 /// When the configuration cannot be written as TOML, which no valid relay causes.
-pub fn build(relay: &ValidRelay) -> Result<Children, toml::ser::Error> {
+pub fn build(relay: &ValidRelay, memory: Resources) -> Result<Children, toml::ser::Error> {
     let config = config_map::relay_toml(relay)?;
     let fingerprint = fingerprint(relay, &config);
     Ok(Children {
@@ -52,7 +53,7 @@ pub fn build(relay: &ValidRelay) -> Result<Children, toml::ser::Error> {
         config_map: config_map::build(relay, config),
         firehose_service: service::firehose(relay),
         admin_service: service::admin(relay),
-        stateful_set: stateful_set::build(relay, &fingerprint),
+        stateful_set: stateful_set::build(relay, &fingerprint, memory),
     })
 }
 

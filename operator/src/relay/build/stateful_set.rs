@@ -4,19 +4,19 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
-    LocalObjectReference, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretKeySelector, SecretVolumeSource,
-    SecurityContext, Volume, VolumeMount, VolumeResourceRequirements,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, ContainerResizePolicy, EnvVar, EnvVarSource,
+    HTTPGetAction, KeyToPath, LocalObjectReference, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretKeySelector,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::config_map;
 use super::{ADMIN_PORT, FIREHOSE_PORT};
-use crate::api::PullPolicy;
+use crate::api::{MemoryResize, PullPolicy};
 use crate::relay::names;
-use crate::relay::validate::ValidRelay;
+use crate::relay::validate::{Resources, ValidRelay};
 
 /// Where the volume is mounted.
 pub(super) const DATA_DIR: &str = "/data";
@@ -28,13 +28,13 @@ const CONFIG_DIR: &str = "/etc/relay";
 const NONROOT: i64 = 65532;
 /// Readable by the relay's group, which owns the files of a projected volume.
 const GROUP_READ: i32 = 0o440;
-/// Time to store cursors and to close every consumer's connection properly.
-const GRACE_SECONDS: i64 = 60;
+/// The container that is the relay.
+pub(in crate::relay) const CONTAINER: &str = "relay";
 /// Pod annotation that changes when the relay has to read its files again.
 const FINGERPRINT: &str = "relay.waow.tech/config";
 
 /// The StatefulSet of the one pod that is the relay.
-pub(super) fn build(relay: &ValidRelay, fingerprint: &str) -> StatefulSet {
+pub(super) fn build(relay: &ValidRelay, fingerprint: &str, memory: Resources) -> StatefulSet {
     StatefulSet {
         metadata: names::meta(relay, names::stateful_set(&relay.name)),
         spec: Some(StatefulSetSpec {
@@ -58,7 +58,7 @@ pub(super) fn build(relay: &ValidRelay, fingerprint: &str) -> StatefulSet {
                     annotations: Some(BTreeMap::from([(FINGERPRINT.into(), fingerprint.into())])),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(relay)),
+                spec: Some(pod(relay, memory)),
             },
             volume_claim_templates: Some(vec![data_claim(relay)]),
             ..StatefulSetSpec::default()
@@ -67,14 +67,14 @@ pub(super) fn build(relay: &ValidRelay, fingerprint: &str) -> StatefulSet {
     }
 }
 
-fn pod(relay: &ValidRelay) -> PodSpec {
+fn pod(relay: &ValidRelay, memory: Resources) -> PodSpec {
     let pull_secrets = relay.image.pull_secrets.iter();
     PodSpec {
         service_account_name: Some(names::service_account(&relay.name)),
         automount_service_account_token: Some(false),
         // A Service named "relay" in the namespace would set RELAY_… variables, which the relay reads.
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        termination_grace_period_seconds: Some(relay.grace_seconds()),
         node_selector: non_empty(relay.node_selector.clone()),
         image_pull_secrets: non_empty(
             pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>(),
@@ -88,15 +88,15 @@ fn pod(relay: &ValidRelay) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(relay)],
+        containers: vec![container(relay, memory)],
         volumes: Some(vec![config_volume(relay), token_volume(relay)]),
         ..PodSpec::default()
     }
 }
 
-fn container(relay: &ValidRelay) -> Container {
+fn container(relay: &ValidRelay, memory: Resources) -> Container {
     Container {
-        name: "relay".into(),
+        name: CONTAINER.into(),
         image: Some(relay.image.reference.clone()),
         image_pull_policy: Some(
             match relay.image.pull_policy {
@@ -110,9 +110,12 @@ fn container(relay: &ValidRelay) -> Container {
         env: database_env(relay).map(|env| vec![env]),
         ports: Some(vec![port("firehose", FIREHOSE_PORT), port("admin", ADMIN_PORT)]),
         resources: Some(ResourceRequirements {
-            requests: Some(BTreeMap::from([("memory".into(), relay.memory_request.into())])),
-            limits: Some(BTreeMap::from([("memory".into(), relay.memory_limit.into())])),
+            requests: Some(BTreeMap::from([("memory".into(), memory.request.into())])),
+            limits: Some(BTreeMap::from([("memory".into(), memory.limit.into())])),
             ..ResourceRequirements::default()
+        }),
+        resize_policy: (relay.memory.resize == MemoryResize::InPlace).then(|| {
+            vec![ContainerResizePolicy { resource_name: "memory".into(), restart_policy: "NotRequired".into() }]
         }),
         // A start reads the tail of the log and replays what derived state has not seen: minutes at worst.
         startup_probe: Some(probe("/livez", 2, 300)),

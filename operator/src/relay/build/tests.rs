@@ -26,7 +26,8 @@ fn yaml(children: &Children) -> String {
 }
 
 fn objects(spec: &Value, world: &World) -> Children {
-    build(&valid(spec, world)).unwrap()
+    let relay = valid(spec, world);
+    build(&relay, relay.memory.at(relay.memory.limit)).unwrap()
 }
 
 #[test]
@@ -93,6 +94,15 @@ fn the_pod_is_replaced_when_its_files_change_and_only_then() {
     let mut world = full_world();
     world.database_url.as_mut().unwrap().value = Lookup::Found(Redacted::new("postgres://other".into()));
     assert_ne!(template(&full(), &world), base, "another database is another connection");
+
+    let mut spec = full();
+    spec["memory"]["softPercent"] = json!(70);
+    assert_ne!(template(&spec, &full_world()), base, "another mark is another configuration");
+
+    let mut spec = full();
+    spec["memory"]["max"] = json!("4Gi");
+    spec["update"] = json!({});
+    assert_eq!(template(&spec, &full_world()), base, "how far the limit may grow is the operator's");
 
     let mut spec = full();
     spec["backfill"] = json!({});

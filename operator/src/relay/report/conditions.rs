@@ -8,6 +8,7 @@ use kube::ResourceExt;
 
 use crate::relay::Error;
 use crate::relay::apply::Applied;
+use crate::relay::endings::{EXIT_PLANNED_RESTART, Termination};
 use crate::relay::read::World;
 use crate::relay::validate::{Invalid, ValidRelay};
 use crate::relay_admin::{AskError, Document};
@@ -18,6 +19,8 @@ pub(super) const READY: &str = "Ready";
 const WORKLOAD_READY: &str = "WorkloadReady";
 /// The relay takes events from at least one host.
 const DELIVERING: &str = "Delivering";
+/// There is memory enough.
+pub(super) const MEMORY_HEALTHY: &str = "MemoryHealthy";
 /// Every declared import and crawl is done, or none is declared.
 pub(super) const BACKFILL_COMPLETE: &str = "BackfillComplete";
 /// The operator changes nothing.
@@ -68,6 +71,7 @@ pub(super) fn findings(
     relay: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
+    memory: Finding,
     backfill: Finding,
 ) -> Vec<Finding> {
     let workload = match applied {
@@ -80,7 +84,7 @@ pub(super) fn findings(
         Some(finding) => Finding { type_: READY, ..finding.clone() },
         None => Finding::new(READY, Verdict::Good, "Delivering", "The relay delivers."),
     };
-    vec![ready, workload, delivering, backfill, paused(relay.paused)]
+    vec![ready, workload, delivering, memory, backfill, paused(relay.paused)]
 }
 
 /// What is to be said of a Relay that cannot be built.
@@ -90,6 +94,7 @@ pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
         finding(READY, Verdict::Bad),
         finding(WORKLOAD_READY, Verdict::Unknown),
         finding(DELIVERING, Verdict::Unknown),
+        finding(MEMORY_HEALTHY, Verdict::Unknown),
         finding(BACKFILL_COMPLETE, Verdict::Unknown),
         paused(is_paused),
     ]
@@ -142,6 +147,9 @@ fn workload(stateful_set: Option<&StatefulSet>, pod: Option<&Pod>) -> Finding {
         return bad("Unschedulable", message);
     }
     let container = status.container_statuses.as_deref().and_then(<[_]>::first);
+    if container.is_some_and(restarts_as_planned) {
+        return waiting("Restarting", "The relay restarts, as it has planned.");
+    }
     if let Some((reason, message)) = container.and_then(trouble) {
         return bad(reason, &message);
     }
@@ -163,6 +171,12 @@ fn runs_wanted_template(stateful_set: &StatefulSet, pod: &Pod) -> bool {
         && status.update_revision.as_ref() == pod.labels().get("controller-revision-hash")
 }
 
+fn restarts_as_planned(container: &ContainerStatus) -> bool {
+    let waits = container.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    waits && last.is_some_and(|last| last.exit_code == EXIT_PLANNED_RESTART)
+}
+
 /// What keeps a container from running, when time alone will not help.
 fn trouble(container: &ContainerStatus) -> Option<(&'static str, String)> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
@@ -173,7 +187,9 @@ fn trouble(container: &ContainerStatus) -> Option<(&'static str, String)> {
         "CrashLoopBackOff" => {
             let last = container.last_state.as_ref()?.terminated.as_ref()?;
             let reason = last.reason.as_deref().unwrap_or("Error");
-            let said = last.message.as_deref().unwrap_or_default().trim();
+            let message = last.message.as_deref().unwrap_or_default().trim();
+            let said = Termination::parse(message).and_then(|said| said.message);
+            let said = said.as_deref().unwrap_or(message);
             Some(("CrashLooping", format!("The relay ended with exit code {} ({reason}): {said}", last.exit_code)))
         }
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
@@ -217,7 +233,7 @@ fn delivering(document: Option<&Result<Document, AskError>>) -> Finding {
 }
 
 /// The end of a long message: that is where a program says what stopped it.
-pub(super) fn quote(message: &str) -> String {
+pub(in crate::relay) fn quote(message: &str) -> String {
     let excess = message.chars().count().saturating_sub(MAX_QUOTE);
     match excess {
         0 => message.to_owned(),

@@ -1,5 +1,8 @@
 //! The figures of a status: what the relay's document says of itself.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
 use super::backfill;
 use super::conditions::BACKFILL_COMPLETE;
 use crate::api::{HostsStatus, MemoryStatus, RelayStatus};
@@ -9,10 +12,11 @@ use crate::relay_admin::Document;
 /// Relative change below which a rate or a size is as good as unchanged.
 const NOTICEABLE: f64 = 0.05;
 
-/// Puts the figures of `document` into `status`.
-pub(super) fn fill(status: &mut RelayStatus, document: &Document) {
+/// Puts the figures of `document` into `status`, which follows `before`.
+pub(super) fn fill(status: &mut RelayStatus, document: &Document, before: Option<&RelayStatus>, now: Timestamp) {
     let memory = &document.memory;
     let used = ByteSize(memory.working_set_bytes).rounded();
+    let pressure_since = before.and_then(|before| before.memory.as_ref()?.pressure_since.clone());
     status.version = Some(document.software.clone());
     status.seq = Some(signed(document.seq.last));
     status.hosts =
@@ -25,6 +29,10 @@ pub(super) fn fill(status: &mut RelayStatus, document: &Document) {
             Some(limit) => format!("{used}/{}", ByteSize(limit)),
             None => used,
         },
+        step: memory.step.clone(),
+        slope_bytes_per_hour: memory.slope_bytes_per_hour,
+        seconds_to_limit: memory.seconds_to_limit.map(signed),
+        pressure_since: memory.is_short().then(|| pressure_since.unwrap_or(Time(now))),
     });
     status.consumers = Some(signed(document.consumers.connected));
 }
@@ -45,7 +53,10 @@ pub(super) fn without(status: &RelayStatus) -> RelayStatus {
         seq: None,
         hosts: None,
         events_per_second: None,
-        memory: None,
+        memory: status
+            .memory
+            .as_ref()
+            .map(|memory| MemoryStatus { pressure_since: memory.pressure_since.clone(), ..MemoryStatus::default() }),
         consumers: None,
         backfill: status.backfill.as_ref().map(backfill::without_figures),
         observed_at: None,
@@ -60,6 +71,7 @@ pub(super) fn differ(before: &RelayStatus, after: &RelayStatus) -> bool {
         memory.map_or(0.0, |memory| memory.working_set_bytes as f64)
     };
     let limit = |status: &RelayStatus| status.memory.as_ref().and_then(|m| m.limit_bytes);
+    let step = |status: &RelayStatus| status.memory.as_ref().and_then(|m| m.step.clone());
     let rate = |status: &RelayStatus| status.events_per_second.unwrap_or_default();
     before.seq != after.seq
         || before.hosts != after.hosts
@@ -67,6 +79,7 @@ pub(super) fn differ(before: &RelayStatus, after: &RelayStatus) -> bool {
         || before.backfill != after.backfill
         || before.conditions != after.conditions
         || limit(before) != limit(after)
+        || step(before) != step(after)
         || apart(working_set(before), working_set(after))
         || apart(rate(before), rate(after))
 }

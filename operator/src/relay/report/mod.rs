@@ -6,6 +6,7 @@
 mod backfill;
 mod conditions;
 mod figures;
+mod memory;
 
 use std::time::Duration;
 
@@ -16,85 +17,124 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
+pub(super) use self::conditions::quote;
+
 use self::conditions::{Finding, Verdict};
 use super::apply::Applied;
+use super::endings::{self, New, Observed};
 use super::jobs::Jobs;
 use super::names::OPERATOR;
 use super::read::World;
 use super::validate::{Invalid, ValidRelay};
-use super::{Context, Error};
-use crate::api::{Relay, RelayStatus};
+use super::{Context, Error, resize};
+use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus};
 
 /// Shortest time between two writes that refresh figures only.
 const FIGURES_EVERY: Duration = Duration::from_secs(30);
 
-/// Reports a Relay that could be built, and says whether it is ready.
+/// Reports a Relay that could be built, and says whether it is calm: ready, and its memory is not short.
 pub(super) async fn report(
     context: &Context,
     relay: &Relay,
     valid: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
+    resize: Option<ResizeStatus>,
     jobs: &Jobs,
 ) -> Result<bool, Error> {
+    let now = Timestamp::now();
     let before = relay.status.as_ref();
     let told = before.and_then(|before| before.backfill.as_ref());
-    let of_this_generation = before.filter(|before| before.observed_generation == relay.metadata.generation);
-    let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
-    let findings = conditions::findings(valid, world, applied, backfill);
-    let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
+    let resize_told = before.and_then(|before| before.resize.as_ref());
+    let ends = ends(before, world, now);
+    let mut events: Vec<Event> = ends.new.iter().map(memory::event).collect();
+    events.extend(resize::events(resize_told, resize.as_ref()));
+    events.extend(backfill::events(told, jobs));
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
         backfill: backfill::status(told, jobs),
+        resize,
+        restarts: Some(ends.status),
         ..RelayStatus::default()
     };
     if let Some(Ok(document)) = &world.document {
-        figures::fill(&mut status, document);
+        figures::fill(&mut status, document, before, now);
     }
-    publish(context, relay, status, findings, backfill::events(told, jobs)).await?;
-    Ok(ready)
+    let memory = memory::finding(valid, &status, now);
+    let of_this_generation = before.filter(|before| before.observed_generation == relay.metadata.generation);
+    let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
+    let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
+    let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
+    let findings = conditions::findings(valid, world, applied, memory, backfill);
+    let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
+    publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
+    Ok(ready && !is_short && !is_moving)
 }
 
-/// Reports a Relay that cannot be built. What runs goes on running, but is not looked at.
-pub(super) async fn invalid(context: &Context, relay: &Relay, invalid: &Invalid) -> Result<(), Error> {
+/// Reports a Relay that cannot be built. What runs goes on running, but is not looked at, except for when it ends.
+pub(super) async fn invalid(context: &Context, relay: &Relay, world: &World, invalid: &Invalid) -> Result<(), Error> {
+    let now = Timestamp::now();
     let findings = conditions::invalid(relay.spec.paused, invalid);
-    let backfill = relay.status.as_ref().and_then(|before| before.backfill.clone());
-    publish(context, relay, RelayStatus { backfill, ..RelayStatus::default() }, findings, Vec::new()).await
+    let before = relay.status.as_ref();
+    let ends = ends(before, world, now);
+    let status = RelayStatus {
+        backfill: before.and_then(|before| before.backfill.clone()),
+        resize: before.and_then(|before| before.resize.clone()),
+        restarts: Some(ends.status),
+        ..RelayStatus::default()
+    };
+    let events = ends.new.iter().map(memory::event).collect();
+    publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await
+}
+
+fn ends(before: Option<&RelayStatus>, world: &World, now: Timestamp) -> Observed {
+    let before = before.and_then(|before| before.restarts.as_ref());
+    endings::observe(before, world.pod.as_deref(), world.gone_pod.as_deref(), now)
+}
+
+/// What is new: to be counted, and to be told.
+struct News {
+    ends: Vec<New>,
+    events: Vec<Event>,
 }
 
 async fn publish(
     context: &Context,
     relay: &Relay,
     mut status: RelayStatus,
-    findings: Vec<Finding>,
-    of_jobs: Vec<Event>,
+    findings: &[Finding],
+    news: News,
+    now: Timestamp,
 ) -> Result<(), Error> {
-    let now = Timestamp::now();
+    let (namespace, name) = (relay.namespace().unwrap_or_default(), relay.name_any());
     let before = relay.status.clone().unwrap_or_default();
     status.observed_generation = relay.metadata.generation;
-    status.conditions = conditions::merge(&before.conditions, &findings, relay.metadata.generation, now);
+    status.conditions = conditions::merge(&before.conditions, findings, relay.metadata.generation, now);
     if figures::present(&status) {
         status.observed_at = Some(Time(now));
     }
     if !worth_writing(&before, &status) {
         return Ok(());
     }
-    let relays = Api::<Relay>::namespaced(context.client.clone(), &relay.namespace().unwrap_or_default());
+    let relays = Api::<Relay>::namespaced(context.client.clone(), &namespace);
     let patch = json!({
         "apiVersion": Relay::api_version(&()),
         "kind": Relay::kind(&()),
         "status": status,
     });
     relays
-        .patch_status(&relay.name_any(), &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&patch))
+        .patch_status(&name, &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&patch))
         .await
         .map_err(Error::Report)?;
     context.metrics.wrote(&Relay::kind(&()), "status");
-    if let Some(event) = turn(&before, &findings) {
+    for New { count, end } in &news.ends {
+        context.metrics.ended(&namespace, &name, end.cause.name(), count.unsigned_abs());
+    }
+    if let Some(event) = turn(&before, findings) {
         tell(&context.recorder, relay, &event).await;
     }
-    for event in of_jobs {
-        // One Recorder for each: a common one counts Events of one reason as the first of them, and would lose a cursor.
+    for event in news.events {
+        // One Recorder for each: a common one counts Events of one reason as the first of them, and would lose what differs.
         tell(&Recorder::new(context.client.clone(), OPERATOR.into()), relay, &event).await;
     }
     Ok(())

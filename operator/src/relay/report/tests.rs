@@ -54,7 +54,8 @@ fn jobs(document: Document) -> Jobs {
 
 /// What is found of a relay that declares no backfill.
 fn findings(relay: &ValidRelay, world: &World, applied: &Result<Applied, Error>) -> Vec<Finding> {
-    conditions::findings(relay, world, applied, backfill::finding(&[], &Jobs::default()))
+    let memory = memory::finding(relay, &RelayStatus::default(), Timestamp::UNIX_EPOCH);
+    conditions::findings(relay, world, applied, memory, backfill::finding(&[], &Jobs::default()))
 }
 
 /// `TYPE STATUS REASON` of the three conditions that are observed.
@@ -92,6 +93,7 @@ fn what_keeps_the_workload_from_being_ready_is_said() {
     outdated.labels_mut().insert("controller-revision-hash".into(), "demo-a".into());
     let waits = |reason: &str| waiting_pod(json!({"reason": reason, "message": "m"}), json!({}));
     let exited = json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "unknown key"}});
+    let planned = json!({"terminated": {"exitCode": 75, "reason": "Error"}});
     let unschedulable = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "m"}]});
     #[rustfmt::skip]
     let table = [
@@ -102,6 +104,7 @@ fn what_keeps_the_workload_from_being_ready_is_said() {
         ("starting", Some(stateful_set()), Some(waits("ContainerCreating")), "PodNotReady"),
         ("no image", Some(stateful_set()), Some(waits("ImagePullBackOff")), "ImageNotPulled"),
         ("no Secret", Some(stateful_set()), Some(waits("CreateContainerConfigError")), "ContainerNotStarted"),
+        ("planned restart", Some(stateful_set()), Some(waiting_pod(json!({"reason": "CrashLoopBackOff"}), planned)), "Restarting"),
         ("crash", Some(stateful_set()), Some(waiting_pod(json!({"reason": "CrashLoopBackOff"}), exited)), "CrashLooping"),
         ("no node", Some(stateful_set()), Some(pod(unschedulable)), "Unschedulable"),
     ];
@@ -170,7 +173,7 @@ fn figures_are_written_when_noticeable_and_due() {
     let status = |second: i64, edit: fn(&mut Value)| {
         let mut status = RelayStatus::default();
         let document = document(edit);
-        figures::fill(&mut status, &document);
+        figures::fill(&mut status, &document, None, Timestamp::UNIX_EPOCH);
         status.backfill = backfill::status(None, &jobs(document));
         status.observed_at = Some(Time(Timestamp::from_second(second).unwrap()));
         status
@@ -189,6 +192,7 @@ fn figures_are_written_when_noticeable_and_due() {
         ("a job's state, at once", status(101, |d| d["backfill"]["jobs"][0]["state"] = json!("running")), true),
         ("a resume, at once", status(101, |d| d["backfill"]["jobs"][0]["resumes"] = json!(3)), true),
         ("a little more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(75_000_000)), false),
+        ("a step against pressure, at once", status(101, |d| d["memory"]["step"] = json!("caches")), true),
         ("much more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(90_000_000)), true),
         ("a little faster", status(1000, |d| d["events"]["perSecond"] = json!(12.8)), false),
         ("much faster", status(1000, |d| d["events"]["perSecond"] = json!(20.0)), true),
@@ -203,7 +207,7 @@ fn figures_are_written_when_noticeable_and_due() {
 #[test]
 fn figures_are_short_for_people_and_exact_for_programs() {
     let mut status = RelayStatus::default();
-    figures::fill(&mut status, &document(|d| d["events"]["perSecond"] = json!(12.345)));
+    figures::fill(&mut status, &document(|d| d["events"]["perSecond"] = json!(12.345)), None, Timestamp::UNIX_EPOCH);
     let memory = status.memory.unwrap();
     assert_eq!(status.events_per_second, Some(12.3));
     assert_eq!((memory.working_set_bytes, memory.summary.as_str()), (73_400_320, "70Mi/512Mi"));

@@ -4,6 +4,8 @@
 //! schema, or objects from before a rule.
 
 mod backfill;
+mod memory;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -15,13 +17,16 @@ use super::byte_size::ByteSize;
 use super::read::{Lookup, SecretValue, World};
 use crate::api::patterns::{self, Pattern};
 use crate::api::{
-    BackfillSpec, Durability, ImageSpec, MemorySpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType,
-    StorageSpec, UpstreamSpec, ValidationMode,
+    BackfillSpec, Durability, ImageSpec, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,
+    UpstreamSpec, ValidationMode,
 };
 use crate::secret::Redacted;
 
-/// Smallest memory limit a relay can plan its queues and caches in.
-const MIN_MEMORY: ByteSize = ByteSize(128 << 20);
+pub use memory::{Memory, Resources};
+pub use window::Window;
+
+/// Time to store cursors and to close every consumer's connection properly, where the spec does not say.
+const DEFAULT_GRACE_SECONDS: i64 = 60;
 /// Longest DNS name.
 const MAX_HOSTNAME: usize = 253;
 
@@ -40,10 +45,12 @@ pub struct ValidRelay {
     pub hostname: String,
     /// The container image.
     pub image: Image,
-    /// Memory that the scheduler sets aside.
-    pub memory_request: ByteSize,
-    /// Memory that the kernel allows.
-    pub memory_limit: ByteSize,
+    /// Memory.
+    pub memory: Memory,
+    /// Time that the pod has to stop, in seconds, where the spec says so.
+    pub grace_seconds: Option<i64>,
+    /// When the pod may be replaced for another reason than a change of the spec; `None` is always.
+    pub window: Option<Window>,
     /// Size of the volume.
     pub storage_size: ByteSize,
     /// StorageClass of the volume, where not the cluster's default.
@@ -62,6 +69,14 @@ pub struct ValidRelay {
     pub admin: SecretKey,
     /// The admin token is new: its Secret is still to be made.
     pub admin_generated: bool,
+}
+
+impl ValidRelay {
+    /// Time that the pod has to stop, in seconds.
+    #[must_use]
+    pub fn grace_seconds(&self) -> i64 {
+        self.grace_seconds.unwrap_or(DEFAULT_GRACE_SECONDS)
+    }
 }
 
 /// A container image.
@@ -160,7 +175,6 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
     if spec.hostname.len() > MAX_HOSTNAME {
         return Err(Invalid::Spec(format!("spec.hostname has more than {MAX_HOSTNAME} characters")));
     }
-    let (memory_request, memory_limit) = memory(&spec.memory)?;
     let storage_size = storage(&spec.storage)?;
     check_unchanged_storage(&spec.storage, storage_size, world.stateful_set.as_deref())?;
     Ok(ValidRelay {
@@ -169,8 +183,9 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         paused: spec.paused,
         hostname: spec.hostname.clone(),
         image: image(&spec.image, default_image)?,
-        memory_request,
-        memory_limit,
+        memory: memory::memory(&spec.memory)?,
+        grace_seconds: memory::grace_seconds(spec.termination_grace_period_seconds)?,
+        window: window::window(spec.update.window.as_deref())?,
         storage_size,
         storage_class: spec.storage.storage_class_name.clone(),
         node_selector: node_selector(spec)?,
@@ -228,21 +243,6 @@ fn image(spec: &ImageSpec, default: &str) -> Result<Image, Invalid> {
         pull_policy: spec.pull_policy,
         pull_secrets: spec.pull_secrets.iter().map(|s| s.name.clone()).collect(),
     })
-}
-
-fn memory(spec: &MemorySpec) -> Result<(ByteSize, ByteSize), Invalid> {
-    let limit = size("spec.memory.limit", &spec.limit)?;
-    let request = match &spec.request {
-        Some(request) => size("spec.memory.request", request)?,
-        None => limit,
-    };
-    if limit < MIN_MEMORY {
-        return Err(Invalid::Spec(format!("spec.memory.limit must be at least {MIN_MEMORY}")));
-    }
-    if request > limit {
-        return Err(Invalid::Spec("spec.memory.request must not be above spec.memory.limit".into()));
-    }
-    Ok((request, limit))
 }
 
 fn storage(spec: &StorageSpec) -> Result<ByteSize, Invalid> {

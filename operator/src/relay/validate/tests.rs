@@ -44,6 +44,13 @@ fn good_specs_pass_the_schema_and_the_operator() {
         ("limit alone", with(minimal(), "/memory/limit", json!("128Mi"))),
         ("request of the limit", with(minimal(), "/memory/request", json!("4Gi"))),
         ("public hosts", with(minimal(), "/upstream/hosts", json!(["pds.example.com", "pds.example.com:8443"]))),
+        ("marks 5 apart", with(minimal(), "/memory", json!({"softPercent": 92, "hardPercent": 97}))),
+        (
+            "a limit that may not grow",
+            with(minimal(), "/memory", json!({"limit": "1Gi", "max": "1Gi", "resize": "InPlace"})),
+        ),
+        ("the shortest grace", with(minimal(), "/terminationGracePeriodSeconds", json!(20))),
+        ("a window of every day", with(minimal(), "/update/window", json!("23:00-01:00 UTC"))),
         ("digest alone", with(with(full(), "/image/tag", json!(null)), "/image/pullSecrets", json!([]))),
         ("limits off", with(minimal(), "/upstream/limits", json!({"accountsPerHost": 0, "eventsPerSecond": 0}))),
         (
@@ -79,6 +86,12 @@ fn bad_specs_are_refused_by_the_schema_and_by_the_operator_with_the_same_sentenc
         ("/memory", json!({"limit": "1.5Gi"}), "write a whole number of bytes with a unit"),
         ("/memory", json!({"limit": "64Mi"}), "memory.limit must be at least 128Mi"),
         ("/memory", json!({"request": "2Gi", "limit": "1Gi"}), "must not be above"),
+        ("/memory", json!({"limit": "1Gi", "max": "1023Mi"}), "must not be below"),
+        ("/memory/max", json!("all"), "write a whole number of bytes with a unit"),
+        ("/memory", json!({"softPercent": 86, "hardPercent": 90}), "must be at least 5 below"),
+        ("/memory", json!({"softPercent": 90, "hardPercent": 80}), "must be at least 5 below"),
+        ("/memory/restartCooldown", json!("soon"), "write a whole number of seconds, minutes or hours"),
+        ("/update/window", json!("Sunday night"), "write a time such as Sun 03:00-05:00 UTC"),
         ("/storage/size", json!("big"), "write a whole number of bytes with a unit"),
         ("/storage/storageClassName", json!("A"), "write the name of an object"),
         ("/database/externalSecretRef/name", json!("a/b"), "write the name of an object"),
@@ -135,6 +148,11 @@ fn what_the_schema_bounds_without_cel_is_refused_by_the_operator_too() {
         ("/backfill/verify/requestsPerSecond", json!(-1), "between 0.01 and 1000"),
         ("/backfill/concurrency", json!(0), "between 1 and 64"),
         ("/storage/size", json!("999999999999999Ti"), "too large"),
+        ("/memory/softPercent", json!(49), "must be between 50 and 92"),
+        ("/memory/hardPercent", json!(98), "must be between 55 and 97"),
+        ("/memory/maxRestartsPerHour", json!(11), "must be between 0 and 10"),
+        ("/memory/maxRestartsPerHour", json!(-1), "must be between 0 and 10"),
+        ("/terminationGracePeriodSeconds", json!(19), "must be between 20 and 3600"),
     ] {
         let got = message(&with(full(), path, value.clone())).unwrap_or_default();
         assert!(got.contains(sentence), "{path} = {value}: {got:?}");
@@ -155,7 +173,8 @@ fn the_schema_refuses_another_volume() {
 fn the_operator_refuses_another_volume_than_the_one_there() {
     let spec = with(full(), "/paused", json!(false));
     let mut world = full_world();
-    let built = super::super::build::build(&valid(&spec, &world)).unwrap();
+    let relay_built = valid(&spec, &world);
+    let built = super::super::build::build(&relay_built, relay_built.memory.at(relay_built.memory.limit)).unwrap();
     world.stateful_set = Some(built.stateful_set.into());
     let refused = |spec: &Value| validate(&relay(spec), &world, DEFAULT_IMAGE).err().map(|i| i.reason());
     assert_eq!(refused(&spec), None, "unchanged");
@@ -204,8 +223,9 @@ fn secrets_that_are_missing_are_told_and_looked_for_again() {
 fn defaults_are_filled_in() {
     let relay = valid(&minimal(), &world());
     assert_eq!(relay.image.reference, DEFAULT_IMAGE);
-    assert_eq!(relay.memory_limit.to_string(), "4Gi");
-    assert_eq!(relay.memory_request, relay.memory_limit);
+    assert_eq!(relay.memory.limit.to_string(), "4Gi");
+    assert_eq!(relay.memory.at(relay.memory.limit).request, relay.memory.limit);
+    assert_eq!(relay.memory.max, relay.memory.limit);
     assert_eq!(relay.storage_size.to_string(), "500Gi");
     assert_eq!(relay.settings.plc_url, "https://plc.directory");
     let image = valid(&full(), &full_world()).image.reference;

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::ValueEnum;
 use crate::backfill::{Collections, Kind, Spec};
 use crate::protocol::nsid::Nsid;
+use clap::ValueEnum;
 use reqwest::Method;
 use serde_json::Value;
 

@@ -3,9 +3,10 @@
 //! Where a figure was measured, the comment says so; what a share buys is in `docs/reference/memory.md`.
 
 use super::needs::{Needs, Setting};
+use crate::firehose::{CONSUMER_BYTES, CONSUMER_SPARE_BYTES, KEPT_BYTES_MIN};
+use crate::host::{ROOM_BYTES_MIN, STREAM_BYTES, STREAM_SPARE_BYTES};
 use crate::memory::Owner;
 
-const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// One owner and its share.
@@ -31,13 +32,13 @@ pub(super) struct Connections {
     room: u64,
 }
 
-/// A stream with TLS 1.3 and a read buffer of 8 KiB was measured at 33.7 KiB; the rest is for what the kernel holds for its
-/// socket, typically less than 16 KiB. The room is for messages that are not whole yet, of which the largest has 5 MB.
-pub(super) const HOSTS: Connections = Connections { each: 48 * KIB, room: 8 * MIB };
+/// The room is for messages that are not whole yet, of which the largest has 5 MB.
+pub(super) const HOSTS: Connections = Connections { each: STREAM_BYTES + STREAM_SPARE_BYTES, room: 8 * MIB };
 
-/// A connection with its task was measured between 18 and 34 KiB; the rest is what the kernel holds unsent for one in
-/// four, 128 KiB at most. The room is for batches of 256 KiB that stalled consumers hold after they have left the ring.
-pub(super) const CONSUMERS: Connections = Connections { each: 64 * KIB, room: 2 * MIB };
+/// The room is for events that stalled consumers are in the middle of, of which the largest has 5 MB.
+pub(super) const CONSUMERS: Connections = Connections { each: CONSUMER_BYTES + CONSUMER_SPARE_BYTES, room: 5 * MIB };
+
+const _: () = assert!(HOSTS.room >= ROOM_BYTES_MIN && CONSUMERS.room >= KEPT_BYTES_MIN);
 
 impl Connections {
     /// Share of so many.
@@ -61,7 +62,10 @@ const OUTSIDE: u64 = 0;
 
 /// All owners but the slack, which is their overhead together.
 const PARTS: [Part; Owner::ALL.len() - 1] = [
+    // Idle and with all others empty, 6.5 MiB without files were measured, stacks included, and 24 MiB of the program and its
+    // libraries mapped, of which the working set has what is used again and again.
     fixed(Owner::Program, 16 * MIB, OUTSIDE),
+    // Nineteen threads on two cores, two more for each further core.
     fixed(Owner::Stacks, 4 * MIB, OUTSIDE),
     part(Owner::Hosts, HOSTS.share(64), 60, HOSTS.share(4000), STEADY),
     part(Owner::Consumers, CONSUMERS.share(16), 11, CONSUMERS.share(1000), STEADY),

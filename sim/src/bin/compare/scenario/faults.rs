@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sim::traffic::{Plan, Said};
+use sim::traffic::{Plan, RECORDS, Said};
 use sim::{Fleet, Mutation, Reader, Traffic};
 
 use super::scaled;
@@ -29,7 +29,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 pub fn plan(scale: f64) -> Plan {
     let bad = Mutation::ALL.into_iter().filter(|mutation| is_shared(*mutation));
     let bad = bad.map(|mutation| (mutation, scaled(BAD, scale))).collect();
-    Plan { seed: 3, hosts: HOSTS, accounts_per_host: ACCOUNTS_PER_HOST, events: scaled(EVENTS, scale), bad }
+    Plan {
+        seed: 3,
+        hosts: HOSTS,
+        accounts_per_host: ACCOUNTS_PER_HOST,
+        records: RECORDS,
+        events: scaled(EVENTS, scale),
+        bad,
+    }
 }
 
 /// Whether it is about what an event says. Of the others, which are about how it is encoded, indigo mends some, and at

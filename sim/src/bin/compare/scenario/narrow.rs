@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sim::traffic::Plan;
+use sim::traffic::{Plan, RECORDS};
 use sim::{Fleet, Traffic};
 
 use super::{SETTLING, scaled};
@@ -28,7 +28,7 @@ const REPLAYS: usize = 5;
 
 pub fn plan(scale: f64) -> Plan {
     let events = scaled(EVENTS, scale) + 2 * scaled(STRETCH, scale);
-    Plan { seed: 1, hosts: HOSTS, accounts_per_host: ACCOUNTS_PER_HOST, events, bad: Vec::new() }
+    Plan { seed: 1, hosts: HOSTS, accounts_per_host: ACCOUNTS_PER_HOST, records: RECORDS, events, bad: Vec::new() }
 }
 
 pub async fn run(lab: &Lab, which: Which, traffic: &Arc<Traffic>, figures: &mut Figures) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sim::traffic::Plan;
+use sim::traffic::{Plan, RECORDS};
 use sim::{Fleet, Traffic};
 
 use super::scaled;
@@ -24,7 +24,14 @@ const GREETINGS_PER_SECOND: f64 = 400.0;
 
 pub fn plan(scale: f64) -> Plan {
     let events = scaled(STEADY, scale) + scaled(BURST, scale);
-    Plan { seed: 2, hosts: scaled(HOSTS, scale), accounts_per_host: ACCOUNTS_PER_HOST, events, bad: Vec::new() }
+    Plan {
+        seed: 2,
+        hosts: scaled(HOSTS, scale),
+        accounts_per_host: ACCOUNTS_PER_HOST,
+        records: RECORDS,
+        events,
+        bad: Vec::new(),
+    }
 }
 
 pub async fn run(lab: &Lab, which: Which, traffic: &Arc<Traffic>, figures: &mut Figures) -> anyhow::Result<()> {
