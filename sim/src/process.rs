@@ -82,6 +82,8 @@ impl Relay {
     /// Starts a relay and waits until it is ready.
     pub async fn start(setup: Setup) -> Relay {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        // A connection that rests is closed by the relay some time, which may be the moment of the next request.
+        let http = http.pool_max_idle_per_host(0);
         let mut relay = Relay {
             setup,
             public: free_address(),
