@@ -32,7 +32,7 @@ pub struct Machine {
 impl Probe for Machine {
     fn look(&self, held: &[Held]) -> Seen {
         let limit = Limit::find(self.limit_setting, self.cgroup.as_ref());
-        let cgroup = self.cgroup.as_ref();
+        let cgroup = limit.counted_by(self.cgroup.as_ref());
         Seen { limit, usage: Usage::read(cgroup, held), pressure: cgroup.and_then(Cgroup::pressure) }
     }
 

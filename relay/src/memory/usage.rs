@@ -83,10 +83,7 @@ impl Usage {
     /// As it is now, where `held` is what the owners count. Without a cgroup, what the kernel says of the process is
     /// divided: its own memory for the process, and page cache that is not mapped, are then nobody's.
     pub fn read(cgroup: Option<&Cgroup>, held: &[Held]) -> Usage {
-        // A cgroup without a limit of its own may hold others as well, as in a shell: what it counts says nothing then of
-        // this process. One that has a limit is the relay's, also where a setting is smaller.
-        let own = cgroup.filter(|cgroup| matches!(cgroup.own_limit(), Ok(Some(_))));
-        let charged = own.and_then(Cgroup::stat).or_else(proc::resident).unwrap_or_default();
+        let charged = cgroup.and_then(Cgroup::stat).or_else(proc::resident).unwrap_or_default();
         Usage::divide(&charged, Allocator::now(), &OutsideHeap::now().unwrap_or_default(), held)
     }
 
