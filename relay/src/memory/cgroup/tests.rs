@@ -126,7 +126,7 @@ fn the_limit_of_a_group_around_it_counts() {
 
 #[test]
 fn in_a_container_version_1_alone_tells_of_groups_around_it() {
-    let cases: [(&[(&'static str, &'static str)], &str, Option<u64>); 2] =
+    let cases: [(&Files, &str, Option<u64>); 2] =
         [(&V2, "0::/\n", None), (&V1, "4:memory:/kubepods/burstable/pod1/c1\n", Some(64 * MIB))];
     for (files, own, limit) in cases {
         let files = inside(files);
