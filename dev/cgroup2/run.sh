@@ -22,5 +22,5 @@ say "Booting a kernel with cgroup version 2 (usually 3 minutes); all it says is 
 # Words of its command line that are none of the kernel's become the environment of its first process.
 timeout "$SECONDS_MAX" linux.uml mem=$MEMORY rootfstype=hostfs rootflags=/ ro init="$ROOT/dev/cgroup2/init.sh" \
   con=null con0=fd:0,fd:1 quiet PROGRAM="$CARGO_TARGET_DIR/release/leaking-relay" </dev/null 2>&1 |
-  tr -d '\r' | tee "$log" | grep --line-buffered '^cgroup2: ' || true
+  sed --unbuffered 's/\r$//' | tee "$log" | grep --line-buffered '^cgroup2: ' || true
 grep -q '^cgroup2: passed' "$log" || die "it did not pass:" "$(tail -n 30 "$log")"

@@ -136,7 +136,7 @@ impl LastWords {
     fn memory(&self) -> (u64, u64) {
         let cgroup = Cgroup::of_this_process();
         let limit = Limit::find(self.0.memory_limit, cgroup.as_ref());
-        (Usage::read(cgroup.as_ref(), &[]).working_set, limit.bytes)
+        (Usage::read(limit.counted_by(cgroup.as_ref()), &[]).working_set, limit.bytes)
     }
 
     fn say(&self, reason: &str, message: String, (working_set, limit): (u64, u64)) {

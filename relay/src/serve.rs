@@ -160,7 +160,7 @@ fn asked(told: Told, cgroup: Option<&Cgroup>, limit: Limit) -> Ended {
         Told::Restart => Ended::Restart(RestartReason {
             reason: "Requested",
             message: "told to restart".to_owned(),
-            working_set: Usage::read(cgroup, &[]).working_set,
+            working_set: Usage::read(limit.counted_by(cgroup), &[]).working_set,
             limit: limit.bytes,
         }),
     }

@@ -5,14 +5,19 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use common::World;
-use sim::Account;
+use sim::{Account, Relay};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_in_the_reference_and_the_reverse() {
     let reference = include_str!("../../docs/reference/metrics.md");
-    let world = World::new(81, &["--plc-export"]).await;
+    let mut world = World::new(81, &["--plc-export"]).await;
+    // How far behind the export is, is known from its first page on.
+    let is_followed =
+        async |relay: &Relay| relay.get_admin("/metrics").await.text.contains("relay_identity_export_lag");
+    world.relay.until("the export is followed", is_followed).await;
     let text = world.relay.get_admin("/metrics").await.text;
     let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(families.len() > 20, "{text}");
@@ -44,6 +49,8 @@ fn series(text: &str, family: &str) -> BTreeMap<String, i64> {
     of_family.filter_map(one).collect()
 }
 
+/// After this long the relay has looked again at its memory.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1500);
 /// A working set that a test's relay leaves unexplained: a few MiB of what is given out and not touched yet.
 const UNEXPLAINED_BYTES_MAX: i64 = 16 << 20;
 
@@ -63,6 +70,7 @@ async fn the_parts_of_the_working_set_sum_to_it_and_little_is_unexplained() {
             hosts[number % HOSTS].emit(accounts[number % (2 * HOSTS)].act());
         }
         consumer.events(EVENTS / 4).await;
+        tokio::time::sleep(LOOK_INTERVAL).await;
         let text = world.relay.get_admin("/metrics").await.text;
         let parts = series(&text, "relay_memory_part_bytes");
         let working_set = series(&text, "relay_memory_working_set_bytes")[""];

@@ -83,6 +83,8 @@ impl Relay {
     /// A relay that was not started yet.
     pub fn new(setup: Setup) -> Relay {
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        // A connection that rests is closed by the relay some time, which may be the moment of the next request.
+        let http = http.pool_max_idle_per_host(0);
         Relay {
             setup,
             public: free_address(),

@@ -27,7 +27,7 @@ mod tls;
 
 pub use add::{AddError, Named};
 pub use check::CheckError;
-pub use context::{Bounds, HostsContext, Parts, STREAM_BYTES, STREAM_SOCKET_BYTES};
+pub use context::{Bounds, HostsContext, Parts, STREAM_BYTES, STREAM_SPARE_BYTES};
 pub use name::{HostName, HostNameError};
 pub use progress::{Arrival, Progress, ProgressRow};
 pub use pulse::{Pulse, Wait};

@@ -15,9 +15,9 @@ use crate::places::{Place, Places};
 pub const DIALS_MAX: u64 = 64;
 /// The same for hosts that somebody has asked for, which do not wait behind the others.
 pub const ASKED_DIALS_MAX: u64 = 16;
-/// Mean time between two dials that nobody has asked for: 3,000 hosts are dialled in half a minute, those that had a
-/// stream when the relay stopped first. A handshake costs the relay about 0.2 ms of a core.
-const DIAL_INTERVAL: Duration = Duration::from_millis(10);
+/// Mean time between two dials that nobody has asked for: 3,000 hosts are dialled in a quarter of a minute, those
+/// that had a stream when the relay stopped first. A TLS handshake costs both sides together 0.23 ms of a core.
+const DIAL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// In what order hosts are dialled, and take the streams that may be open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url, header};
 use tokio::time::Instant;
 
 use super::pace::Pace;
@@ -225,16 +225,26 @@ async fn request(source: &Source<'_>, did: &Did) -> Result<Identity, Failure> {
     let host = source.host;
     let response = source.client.get(&source.url).send().await.map_err(|error| unsent(host, error))?;
     check_status(source, &response)?;
+    let is_json = is_json(&response);
     let malformed = |reason: String| match source.is_authority {
         true => Failure::Absent,
         // An error page in front of the directory says nothing about the DID.
         false => Failure::Transient(Transient::Malformed { host: host.into(), reason }),
     };
     let body = source.reading.read(response, DOCUMENT_BYTES_MAX).await.map_err(|error| match error {
+        // A document that nobody can use. The directory is well, and others must not wait for it because of this one.
+        ReadError::TooLong(_) if is_json => Failure::Absent,
         ReadError::TooLong(_) => malformed(error.to_string()),
         ReadError::Broken(_) => Failure::Transient(Transient::Network { host: host.into(), reason: error.to_string() }),
     })?;
     document::read(did, &body, now_ms()).map_err(|error| malformed(error.to_string()))
+}
+
+/// Whether the answer is a document, and no page for people: `application/json`, `application/did+ld+json`.
+fn is_json(response: &Response) -> bool {
+    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    media_type.ends_with("/json") || media_type.ends_with("+json")
 }
 
 async fn request_page(source: &Source<'_>) -> Result<Bytes, Transient> {

@@ -203,6 +203,22 @@ async fn a_broken_document_does_not_stop_the_others() {
     }
 }
 
+/// However many there are: the directory is well.
+#[tokio::test]
+async fn documents_that_are_too_long_are_of_no_use_and_stop_no_others() {
+    let rig = Rig::new().await;
+    let long = format!("{{\"id\": \"{}\"}}", "x".repeat(1_000_000));
+    for number in 0..20 {
+        let did = plc(number);
+        rig.server.set(&did, Behaviour::AnswerDocument(long.clone()));
+        assert_eq!(rig.cached(&did).await, Ok(None));
+        assert_eq!(rig.resolver.get(&did), Lookup::Absent, "and is not asked for with each event");
+    }
+    let other = plc(25);
+    rig.server.set(&other, document(&other, PDS));
+    assert!(rig.cached(&other).await.is_ok_and(|identity| identity.is_some()));
+}
+
 #[tokio::test]
 async fn requests_for_the_same_did_are_one() {
     let rig = Rig::new().await;

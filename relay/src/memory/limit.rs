@@ -56,6 +56,12 @@ impl Limit {
             _ => limit,
         }
     }
+
+    /// The group that counts what this limit is for. One that is not what limits the process may hold others as well, as
+    /// in a shell: what it counts says nothing then of this process.
+    pub fn counted_by(self, cgroup: Option<&Cgroup>) -> Option<&Cgroup> {
+        cgroup.filter(|_| matches!(self.source, LimitSource::Cgroup1 | LimitSource::Cgroup2))
+    }
 }
 
 /// The limits that somebody has set.

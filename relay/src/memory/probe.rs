@@ -1,6 +1,6 @@
 //! Where the watch looks: at the kernel and the allocator, or at what a test makes up.
 
-use super::{Cgroup, Held, Limit, LimitSource, Pressure, Usage, purge};
+use super::{Cgroup, Held, Limit, Pressure, Usage, purge};
 
 /// What the watch asks, about every second.
 pub trait Probe: Send + 'static {
@@ -32,10 +32,7 @@ pub struct Machine {
 impl Probe for Machine {
     fn look(&self, held: &[Held]) -> Seen {
         let limit = Limit::find(self.limit_setting, self.cgroup.as_ref());
-        // A cgroup that is not what limits the process may hold others as well, as in a shell: what it counts says
-        // nothing then of this process.
-        let is_of_cgroup = matches!(limit.source, LimitSource::Cgroup1 | LimitSource::Cgroup2);
-        let cgroup = self.cgroup.as_ref().filter(|_| is_of_cgroup);
+        let cgroup = limit.counted_by(self.cgroup.as_ref());
         Seen { limit, usage: Usage::read(cgroup, held), pressure: cgroup.and_then(Cgroup::pressure) }
     }
 

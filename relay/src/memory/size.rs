@@ -3,14 +3,19 @@
 /// Size of the two counters in front of what an `Arc` points to.
 const ARC_BYTES: usize = 2 * size_of::<usize>();
 
+/// The largest request that shares a page with others, in bytes.
+const SMALL_BYTES_MAX: usize = 14 << 10;
+const PAGE_BYTES: usize = 4 << 10;
+
 /// Bytes that jemalloc gives for a request of this size: its size classes are 16 bytes apart up to 128 bytes, and above,
-/// four to each doubling.
+/// four to each doubling; large requests get whole pages.
 pub const fn allocated_bytes(bytes: usize) -> usize {
     match bytes {
         0 => 0,
         1..=8 => 8,
         9..=128 => bytes.next_multiple_of(16),
-        _ => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)),
+        129..=SMALL_BYTES_MAX => bytes.next_multiple_of(1 << ((bytes - 1).ilog2() - 2)),
+        _ => bytes.next_multiple_of(PAGE_BYTES),
     }
 }
 

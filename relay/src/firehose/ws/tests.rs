@@ -182,7 +182,7 @@ async fn an_independent_client_reads_what_we_write() {
         });
         assert_eq!(client.next().await.unwrap().unwrap(), Message::binary(body), "{len} bytes");
         assert_eq!(client.next().await.unwrap().unwrap(), Message::Ping(Bytes::new()), "{len} bytes");
-        let expected = CloseFrame { code: ClientCode::Away, reason: Utf8Bytes::from_static("bye") };
+        let expected = CloseFrame { code: ClientCode::Restart, reason: Utf8Bytes::from_static("bye") };
         assert_eq!(client.next().await.unwrap().unwrap(), Message::Close(Some(expected)), "{len} bytes");
         drop(server.await.unwrap());
     }

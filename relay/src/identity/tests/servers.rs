@@ -22,6 +22,8 @@ pub(super) const KEY: &str = "zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc"
 #[derive(Debug, Clone)]
 pub(super) enum Behaviour {
     Answer(String),
+    /// The same, and says that it is a document.
+    AnswerDocument(String),
     Refuse(StatusCode),
     /// With a `Retry-After` of so many seconds.
     RefuseUntil(StatusCode, u64),
@@ -108,6 +110,9 @@ impl Server {
 async fn perform(behaviour: Behaviour) -> Response {
     match behaviour {
         Behaviour::Answer(text) => text.into_response(),
+        Behaviour::AnswerDocument(text) => {
+            ([(header::CONTENT_TYPE, "application/did+ld+json; charset=utf-8")], text).into_response()
+        }
         Behaviour::Refuse(status) => status.into_response(),
         Behaviour::RefuseUntil(status, seconds) => {
             (status, [(header::RETRY_AFTER, seconds.to_string())]).into_response()

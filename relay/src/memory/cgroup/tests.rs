@@ -27,7 +27,10 @@ pub(in crate::memory) fn container(files: &[(&str, &str)]) -> (tempfile::TempDir
     (root, cgroup)
 }
 
-const V1: [(&str, &str); 6] = [
+/// Paths below the root, and what they say.
+type Files = [(&'static str, &'static str); 6];
+
+const V1: Files = [
     ("memory/pod/memory.limit_in_bytes", include_str!("fixtures/v1/memory.limit_in_bytes")),
     ("memory/pod/container/memory.limit_in_bytes", include_str!("fixtures/v1/container/memory.limit_in_bytes")),
     ("memory/pod/container/memory.usage_in_bytes", include_str!("fixtures/v1/container/memory.usage_in_bytes")),
@@ -39,7 +42,7 @@ const V1: [(&str, &str); 6] = [
     ),
 ];
 
-const V2: [(&str, &str); 6] = [
+const V2: Files = [
     ("pod/memory.max", include_str!("fixtures/v2/memory.max")),
     ("pod/container/memory.max", include_str!("fixtures/v2/container/memory.max")),
     ("pod/container/memory.current", include_str!("fixtures/v2/container/memory.current")),
@@ -49,7 +52,7 @@ const V2: [(&str, &str); 6] = [
 ];
 
 /// The same files as a container sees them: its group is the root, and nothing is around it.
-fn inside(files: &[(&'static str, &'static str)]) -> Vec<(String, &'static str)> {
+fn inside(files: &Files) -> Vec<(String, &'static str)> {
     let inside = |path: &str| path.contains("container").then(|| path.replace("pod/container/", ""));
     files.iter().filter_map(|(path, text)| Some((inside(path)?, *text))).collect()
 }
@@ -123,7 +126,7 @@ fn the_limit_of_a_group_around_it_counts() {
 
 #[test]
 fn in_a_container_version_1_alone_tells_of_groups_around_it() {
-    let cases: [(&[(&'static str, &'static str)], &str, Option<u64>); 2] =
+    let cases: [(&Files, &str, Option<u64>); 2] =
         [(&V2, "0::/\n", None), (&V1, "4:memory:/kubepods/burstable/pod1/c1\n", Some(64 * MIB))];
     for (files, own, limit) in cases {
         let files = inside(files);

@@ -197,7 +197,9 @@ fn caches_that_grow_back_again_and_again_stay_small_for_longer() {
     let mut story = Story::new();
     let mut small = Vec::new();
     for _ in 0..10 {
-        story.at(80.5);
+        while story.ladder.step() == Step::None {
+            story.at(80.5);
+        }
         let begin = story.second;
         while story.ladder.step() != Step::None {
             story.at(60.0);

@@ -3,8 +3,8 @@
 //! Where a figure was measured, the comment says so; what a share buys is in `docs/reference/memory.md`.
 
 use super::needs::{Needs, Setting};
-use crate::firehose::{CONSUMER_BYTES, CONSUMER_SOCKET_BYTES, KEPT_BYTES_MIN};
-use crate::host::{ROOM_BYTES_MIN, STREAM_BYTES, STREAM_SOCKET_BYTES};
+use crate::firehose::{CONSUMER_BYTES, CONSUMER_SPARE_BYTES, KEPT_BYTES_MIN};
+use crate::host::{ROOM_BYTES_MIN, STREAM_BYTES, STREAM_SPARE_BYTES};
 use crate::memory::Owner;
 
 const MIB: u64 = 1 << 20;
@@ -33,10 +33,10 @@ pub(super) struct Connections {
 }
 
 /// The room is for messages that are not whole yet, of which the largest has 5 MB.
-pub(super) const HOSTS: Connections = Connections { each: STREAM_BYTES + STREAM_SOCKET_BYTES, room: 8 * MIB };
+pub(super) const HOSTS: Connections = Connections { each: STREAM_BYTES + STREAM_SPARE_BYTES, room: 6 * MIB };
 
 /// The room is for events that stalled consumers are in the middle of, of which the largest has 5 MB.
-pub(super) const CONSUMERS: Connections = Connections { each: CONSUMER_BYTES + CONSUMER_SOCKET_BYTES, room: 5 * MIB };
+pub(super) const CONSUMERS: Connections = Connections { each: CONSUMER_BYTES + CONSUMER_SPARE_BYTES, room: 5 * MIB };
 
 const _: () = assert!(HOSTS.room >= ROOM_BYTES_MIN && CONSUMERS.room >= KEPT_BYTES_MIN);
 
@@ -68,7 +68,7 @@ const PARTS: [Part; Owner::ALL.len() - 1] = [
     // Nineteen threads on two cores, two more for each further core.
     fixed(Owner::Stacks, 4 * MIB, OUTSIDE),
     part(Owner::Hosts, HOSTS.share(64), 60, HOSTS.share(4000), STEADY),
-    part(Owner::Consumers, CONSUMERS.share(16), 11, CONSUMERS.share(1000), STEADY),
+    part(Owner::Consumers, CONSUMERS.share(16), 12, CONSUMERS.share(1000), STEADY),
     // The largest event has to get through, and another one beside it should not wait for it.
     part(Owner::Ingest, 6 * MIB, 6, 64 * MIB, CHURNING),
     part(Owner::Parked, 5 * MIB, 3, 32 * MIB, CHURNING),

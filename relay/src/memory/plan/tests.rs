@@ -78,12 +78,12 @@ fn what_does_not_fit_is_refused_with_the_sum_and_what_to_change() {
     let needs = Needs { hosts: Some(10_000), block_cache: Some(64 * MIB), ..Needs::default() };
     let error = Plan::new(limit(512 * MIB), Marks::default(), &needs).expect_err("too much");
     let expected = "\
-of a memory limit of 512 MiB (memory-limit), 409 MiB lie below the soft mark of 80 %, and what is configured takes 693 MiB \
+of a memory limit of 512 MiB (memory-limit), 409 MiB lie below the soft mark of 80 %, and what is configured takes 694 MiB \
 at least:
   program           16 MiB
   stacks             4 MiB
-  hosts            477 MiB  max-hosts = 10000
-  consumers          3 MiB
+  hosts            475 MiB  max-hosts = 10000
+  consumers          6 MiB
   ingest             6 MiB
   parked             5 MiB
   ring               4 MiB
@@ -97,8 +97,8 @@ at least:
   directory          1 MiB
   backfill           4 MiB
   slack             88 MiB
-  sum              693 MiB
-set max-hosts = 4520, or give the relay a memory limit of 866 MiB";
+  sum              694 MiB
+set max-hosts = 4499, or give the relay a memory limit of 867 MiB";
     assert_eq!(error.to_string(), expected);
 }
 

@@ -110,10 +110,13 @@ async fn main() -> anyhow::Result<()> {
     let consumers = Consumers::start(relay.public);
     let recorded = run(&arguments, &mut relay, &mut network, &consumers, group.as_ref()).await;
 
+    // That they are cut by the end is not worth a word.
+    let (summary, gaps) = (consumers.summary(), consumers.gaps());
     // The relay first: the group cannot go before it.
     let ended = relay.terminate().await;
     drop(relay);
-    tell(&arguments, &recorded?, &consumers)?;
+    tell(&arguments, &recorded?, &summary)?;
+    anyhow::ensure!(gaps == 0, "a consumer missed {gaps} seqs");
     anyhow::ensure!(ended.success(), "the relay did not stop well: {ended}");
     Ok(())
 }
@@ -152,7 +155,7 @@ async fn run(
 }
 
 /// Says what came of it.
-fn tell(arguments: &Arguments, recorded: &Recorder, consumers: &Consumers) -> anyhow::Result<()> {
+fn tell(arguments: &Arguments, recorded: &Recorder, consumers: &str) -> anyhow::Result<()> {
     let warm_up = (arguments.warm_up_minutes * 60.0).min(arguments.hours * 3600.0 / 2.0);
     let Slope { per_hour, error, mean, samples } = recorded.slope(warm_up).context("too few samples for a slope")?;
     let mib = f64::from(1 << 20);
@@ -161,8 +164,7 @@ fn tell(arguments: &Arguments, recorded: &Recorder, consumers: &Consumers) -> an
     println!("working set  {:.1} MiB on average", mean / mib);
     println!("slope        {:+.2} MiB per hour, standard error {:.2}", per_hour / mib, error / mib);
     println!("             {relative:+.2} MiB per hour and 100 MiB; {SLOPE_MAX} at most is asked for");
-    println!("consumers    {}", consumers.summary());
-    anyhow::ensure!(consumers.gaps() == 0, "a consumer missed {} seqs", consumers.gaps());
+    println!("consumers    {consumers}");
     anyhow::ensure!(relative.abs() <= SLOPE_MAX, "the working set does not stay where it is");
     Ok(())
 }
