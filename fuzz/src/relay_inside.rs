@@ -89,11 +89,19 @@ impl RelayInside {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(serve(config, std::future::pending())).expect("a relay that starts");
         });
-        while TcpStream::connect(operators).is_err() {
+        while !is_ready(operators) {
             std::thread::sleep(Duration::from_millis(10));
         }
         RelayInside { public, operators, _data_dir: data_dir }
     }
+}
+
+/// Whether the relay does more than to listen.
+fn is_ready(operators: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(operators) else { return false };
+    let mut answer = String::new();
+    let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n");
+    asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200 ")
 }
 
 /// A folder in memory where there is one: nothing here is to last.
