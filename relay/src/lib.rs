@@ -32,6 +32,7 @@ pub mod store;
 pub mod takedowns;
 pub mod verify;
 mod vital;
+mod websocket;
 
 use axum::http::HeaderValue;
 

@@ -9,28 +9,13 @@ use std::ops::Deref;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use crate::websocket::{CONTROL_BYTES_MAX, FIN, MASKED, RESERVED, opcode};
+
 /// Greatest size of a client's data frame, in bytes. The stream takes no data, so anything larger is a mistake or an attack.
 pub const CLIENT_FRAME_BYTES_MAX: u64 = 64 << 10;
 
-/// Greatest payload of a control frame, in bytes (RFC 6455, section 5.5).
-const CONTROL_BYTES_MAX: usize = 125;
-
 /// Bytes buffered of a client's stream: room for the largest control frame and then some.
 const READ_BYTES: usize = 512;
-
-const FIN: u8 = 0x80;
-const RESERVED: u8 = 0x70;
-const MASKED: u8 = 0x80;
-
-/// Opcodes (RFC 6455, section 11.8).
-mod opcode {
-    pub const CONTINUATION: u8 = 0x0;
-    pub const TEXT: u8 = 0x1;
-    pub const BINARY: u8 = 0x2;
-    pub const CLOSE: u8 = 0x8;
-    pub const PING: u8 = 0x9;
-    pub const PONG: u8 = 0xA;
-}
 
 /// Why a connection is closed, as the close frame says it (RFC 6455, section 7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,27 +15,12 @@ use tokio::select;
 
 use super::room::{Room, Rooms};
 use crate::protocol::frame::FRAME_BYTES_MAX;
+use crate::websocket::{CONTROL_BYTES_MAX, FIN, MASKED, RESERVED, opcode};
 
 /// Buffer of a stream: at 3,000 hosts each KiB costs 3 MiB, and nine messages in ten are shorter.
 pub(super) const BUFFER_BYTES: usize = 8 << 10;
 /// Pings and their answers that wait to be sent: a host that does not read gets no more of them.
 const OUT_BYTES_MAX: usize = 512;
-/// Greatest payload of a control frame (RFC 6455, section 5.5).
-const CONTROL_BYTES_MAX: usize = 125;
-
-const FIN: u8 = 0x80;
-const RESERVED: u8 = 0x70;
-const MASKED: u8 = 0x80;
-
-/// Opcodes (RFC 6455, section 11.8).
-mod opcode {
-    pub const CONTINUATION: u8 = 0x0;
-    pub const TEXT: u8 = 0x1;
-    pub const BINARY: u8 = 0x2;
-    pub const CLOSE: u8 = 0x8;
-    pub const PING: u8 = 0x9;
-    pub const PONG: u8 = 0xa;
-}
 
 /// What a host sends.
 #[derive(Debug)]
