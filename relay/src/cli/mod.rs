@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::memory;
+
 /// An AT Protocol relay
 #[derive(Parser)]
 #[command(version)]
@@ -29,6 +31,7 @@ enum Command {
 
 /// All of the program but its allocator, which only a program can choose.
 pub fn run() -> ExitCode {
+    memory::set_decay();
     match Arguments::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Log(log) => log.run(),

@@ -34,8 +34,8 @@ pub enum LimitSource {
 }
 
 impl Limit {
-    /// The limit of this process: the smallest of the setting, the cgroup's and the machine's memory; half of the
-    /// machine's memory where there is neither setting nor cgroup.
+    /// The limit of this process: the smallest of the cgroup's, the setting and the machine's memory, the first of them
+    /// where they are equal, since a cgroup also counts; half of the machine's memory where there is neither.
     pub fn find(setting: Option<u64>, cgroup: Option<&Cgroup>) -> Limit {
         Limit::of(setting, cgroup, proc::machine_bytes())
     }
@@ -68,7 +68,7 @@ impl Limit {
 fn given(setting: Option<u64>, cgroup: Option<&Cgroup>) -> impl Iterator<Item = Limit> + use<> {
     let set = setting.map(|bytes| Limit { bytes, source: LimitSource::Setting });
     let of_cgroup = cgroup.and_then(|cgroup| Some(Limit { bytes: cgroup.limit()?, source: cgroup.source() }));
-    set.into_iter().chain(of_cgroup)
+    of_cgroup.into_iter().chain(set)
 }
 
 fn remarks(setting: Option<u64>, cgroup: Option<&Cgroup>, machine: Option<u64>) -> Vec<String> {

@@ -7,6 +7,7 @@
 
 mod allocator;
 mod cgroup;
+mod decay;
 mod follow;
 mod ladder;
 mod ledger;
@@ -17,7 +18,7 @@ mod plan;
 mod pressure;
 mod probe;
 mod proc;
-mod purge;
+
 mod relief;
 mod remembered;
 mod restarts;
@@ -30,6 +31,7 @@ mod watch;
 
 pub use allocator::Allocator;
 pub use cgroup::{Cgroup, FileError, KernelParts, Pressure, Stat};
+pub use decay::set_decay;
 pub use ladder::{Cause, Ladder, Sample};
 pub use ledger::{Held, Ledger};
 pub use limit::{Limit, LimitSource};

@@ -1,6 +1,6 @@
 //! Where the watch looks: at the kernel and the allocator, or at what a test makes up.
 
-use super::{Cgroup, Held, Limit, Pressure, Usage, purge};
+use super::{Cgroup, Held, Limit, Pressure, Usage, decay};
 
 /// What the watch asks, about every second.
 pub trait Probe: Send + 'static {
@@ -37,6 +37,6 @@ impl Probe for Machine {
     }
 
     fn purge(&self) {
-        purge::purge();
+        decay::purge();
     }
 }

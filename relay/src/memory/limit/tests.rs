@@ -21,6 +21,7 @@ fn the_smallest_holds() {
         // memory-limit, memory.max, the machine; what holds. In MiB.
         (None, Some(1024), Some(16384), limit(1024, Cgroup2)),
         (Some(512), Some(1024), Some(16384), limit(512, Setting)),
+        (Some(1024), Some(1024), Some(16384), limit(1024, Cgroup2)),
         (Some(2048), Some(1024), Some(16384), limit(1024, Cgroup2)),
         (Some(2048), None, Some(16384), limit(2048, Setting)),
         (Some(32768), None, Some(16384), limit(16384, Machine)),
