@@ -4,8 +4,9 @@
 //! so an unchanged world sees no write at all. Order: what the pod needs first, the StatefulSet last, then
 //! what is no longer wanted goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -14,14 +15,16 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::DynamicObject;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::build::Children;
+use super::build::{Children, OptionalChild};
 use super::names::{INSTANCE, OPERATOR};
+use super::optional::OptionalKind;
 use super::read::World;
 use super::validate::ValidRelay;
 use super::{Context, Error};
@@ -34,20 +37,44 @@ const APPLIED: &str = "relay.waow.tech/applied";
 pub(super) struct Applied {
     pub(super) stateful_set: Option<Arc<StatefulSet>>,
     pub(super) service: Option<Arc<Service>>,
+    /// Of kinds that the cluster may know: those that were wanted, and what came of each.
+    pub(super) optional: Vec<(OptionalKind, Result<Arc<DynamicObject>, Refused>)>,
+}
+
+/// Why there is no object of an optional kind. The others go on without it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// The cluster does not know the kind.
+    #[error("the cluster does not know {}; install what brings it, or switch it off in the spec", .0.definition())]
+    NotInstalled(OptionalKind),
+    /// The API server refuses the object, or somebody else's has its name.
+    #[error("{0}")]
+    Failed(Error),
 }
 
 impl Applied {
     /// What was there before, for a Relay that is paused.
     pub(super) fn as_found(world: &World) -> Self {
-        Self { stateful_set: world.stateful_set.clone(), service: world.service.clone() }
+        Self { stateful_set: world.stateful_set.clone(), service: world.service.clone(), optional: Vec::new() }
     }
 }
 
 /// Makes the objects of `relay` be `children`, and no others.
 pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Children) -> Result<Applied, Error> {
     // Without "..": a new child cannot be forgotten here.
-    let Children { service_account, admin_secret, config_map, firehose_service, admin_service, stateful_set } =
-        children;
+    let Children {
+        service_account,
+        admin_secret,
+        config_map,
+        dashboards,
+        firehose_service,
+        admin_service,
+        ingress,
+        network_policy,
+        disruption_budget,
+        stateful_set,
+        optional,
+    } = children;
     let applier = Applier { context, relay };
     let cache = &context.cache;
 
@@ -55,20 +82,33 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
     if let Some(secret) = admin_secret {
         applier.create(secret).await?;
     }
-    let config_map = match config_map {
-        Some(config_map) => Some(applier.ensure(&cache.config_maps, config_map).await?.name_any()),
-        None => None,
-    };
+    let mut config_maps = Vec::new();
+    for config_map in config_map.into_iter().chain(dashboards) {
+        config_maps.push(applier.ensure(&cache.config_maps, config_map).await?.name_any());
+    }
     let firehose_service = applier.ensure(&cache.services, firehose_service).await?;
     let admin_service = applier.ensure(&cache.services, admin_service).await?;
+    let mut ingresses = Vec::new();
+    if let Some(ingress) = ingress {
+        ingresses.push(applier.ensure(&cache.ingresses, ingress).await?.name_any());
+    }
+    let mut network_policies = Vec::new();
+    if let Some(network_policy) = network_policy {
+        network_policies.push(applier.ensure(&cache.network_policies, network_policy).await?.name_any());
+    }
+    let disruption_budget = applier.ensure(&cache.disruption_budgets, disruption_budget).await?;
     let stateful_set = applier.ensure(&cache.stateful_sets, stateful_set).await?;
+    let optional = applier.ensure_optional(optional).await?;
 
     let services = [firehose_service.name_any(), admin_service.name_any()];
     applier.keep_only(&cache.stateful_sets, &[stateful_set.name_any()]).await?;
+    applier.keep_only(&cache.disruption_budgets, &[disruption_budget.name_any()]).await?;
+    applier.keep_only(&cache.network_policies, &network_policies).await?;
+    applier.keep_only(&cache.ingresses, &ingresses).await?;
     applier.keep_only(&cache.services, &services).await?;
-    applier.keep_only(&cache.config_maps, config_map.as_slice()).await?;
+    applier.keep_only(&cache.config_maps, &config_maps).await?;
     applier.keep_only(&cache.service_accounts, &[service_account.name_any()]).await?;
-    Ok(Applied { stateful_set: Some(stateful_set), service: Some(firehose_service) })
+    Ok(Applied { stateful_set: Some(stateful_set), service: Some(firehose_service), optional })
 }
 
 struct Applier<'a> {
@@ -78,15 +118,29 @@ struct Applier<'a> {
 
 impl Applier<'_> {
     /// Applies `wanted`, unless the cluster has it so. Returns what the cluster has.
-    async fn ensure<K>(&self, store: &Store<K>, mut wanted: K) -> Result<Arc<K>, Error>
+    async fn ensure<K>(&self, store: &Store<K>, wanted: K) -> Result<Arc<K>, Error>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
         K: Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
+        self.ensure_of(&(), store, self.api::<K>(), wanted).await
+    }
+
+    /// The same for what may be of a kind that is known while it runs only.
+    async fn ensure_of<K>(
+        &self,
+        kind: &K::DynamicType,
+        store: &Store<K>,
+        api: Api<K>,
+        mut wanted: K,
+    ) -> Result<Arc<K>, Error>
+    where
+        K: Resource<DynamicType: Clone + Eq + Hash>,
+        K: Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
         let name = wanted.name_any();
-        let what = || format!("{} {name}", K::kind(&()));
-        let api = self.api::<K>();
-        let key = ObjectRef::new(&name).within(&self.relay.namespace);
+        let what = || format!("{} {name}", K::kind(kind));
+        let key = ObjectRef::new_with(&name, kind.clone()).within(&self.relay.namespace);
         let live = match store.get(&key) {
             Some(live) => Some(live),
             // It may be there all the same: new, or without the label that the watch selects by.
@@ -103,7 +157,37 @@ impl Applier<'_> {
         }
         let patch = PatchParams::apply(OPERATOR).force();
         let applied = api.patch(&name, &patch, &Patch::Apply(&wanted)).await;
-        self.wrote::<K, _>("apply", &name, applied).map(Arc::new)
+        self.wrote::<K, _>(kind, "apply", &name, applied).map(Arc::new)
+    }
+
+    /// Makes the objects of optional kinds be `wanted`, and no others. One that is refused does not stop the rest.
+    async fn ensure_optional(
+        &self,
+        wanted: Vec<OptionalChild>,
+    ) -> Result<Vec<(OptionalKind, Result<Arc<DynamicObject>, Refused>)>, Error> {
+        let mut applied = Vec::new();
+        let mut names = BTreeMap::<OptionalKind, Vec<String>>::new();
+        for OptionalChild { kind, object } in wanted {
+            names.entry(kind).or_default().push(object.name_any());
+            let result = match self.context.cache.optional.store(kind) {
+                Some(store) => {
+                    let resource = kind.resource();
+                    let api = self.api_with::<DynamicObject>(&resource);
+                    self.ensure_of(&resource, &store, api, object).await.map_err(Refused::Failed)
+                }
+                None => Err(Refused::NotInstalled(kind)),
+            };
+            applied.push((kind, result));
+        }
+        for kind in OptionalKind::ALL {
+            if let Some(store) = self.context.cache.optional.store(kind) {
+                let resource = kind.resource();
+                let api = self.api_with::<DynamicObject>(&resource);
+                let names = names.get(&kind).map(Vec::as_slice).unwrap_or_default();
+                self.keep_only_of(&resource, &store, api, names).await?;
+            }
+        }
+        Ok(applied)
     }
 
     /// Creates an object that is never changed afterwards.
@@ -114,7 +198,7 @@ impl Applier<'_> {
     {
         let params = PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() };
         let created = self.api::<K>().create(&params, &wanted).await;
-        self.wrote::<K, _>("create", &wanted.name_any(), created).map(drop)
+        self.wrote::<K, _>(&(), "create", &wanted.name_any(), created).map(drop)
     }
 
     /// Deletes what the Relay owns and nobody wants any more, such as a child that an earlier version of
@@ -122,6 +206,20 @@ impl Applier<'_> {
     async fn keep_only<K>(&self, store: &Store<K>, names: &[String]) -> Result<(), Error>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
+        self.keep_only_of(&(), store, self.api::<K>(), names).await
+    }
+
+    async fn keep_only_of<K>(
+        &self,
+        kind: &K::DynamicType,
+        store: &Store<K>,
+        api: Api<K>,
+        names: &[String],
+    ) -> Result<(), Error>
+    where
+        K: Resource<DynamicType: Clone + Eq + Hash>,
         K: DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
@@ -136,9 +234,9 @@ impl Applier<'_> {
             // The uid, so that a new object of the same name survives.
             let this_one = Preconditions { uid: orphan.uid(), ..Preconditions::default() };
             let params = DeleteParams::background().preconditions(this_one);
-            match self.api::<K>().delete(&orphan.name_any(), &params).await {
+            match api.delete(&orphan.name_any(), &params).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                deleted => drop(self.wrote::<K, _>("delete", &orphan.name_any(), deleted)?),
+                deleted => drop(self.wrote::<K, _>(kind, "delete", &orphan.name_any(), deleted)?),
             }
         }
         Ok(())
@@ -151,17 +249,30 @@ impl Applier<'_> {
         Api::namespaced(self.context.client.clone(), &self.relay.namespace)
     }
 
+    fn api_with<K>(&self, kind: &K::DynamicType) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::DynamicResourceScope>,
+    {
+        Api::namespaced_with(self.context.client.clone(), &self.relay.namespace, kind)
+    }
+
     fn owns<K: Resource>(&self, object: &K) -> bool {
         object.owner_references().iter().any(|owner| owner.uid == self.relay.owner.uid)
     }
 
     /// Counts and logs a write, and gives its failure a name.
-    fn wrote<K, T>(&self, verb: &'static str, name: &str, result: kube::Result<T>) -> Result<T, Error>
+    fn wrote<K, T>(
+        &self,
+        kind: &K::DynamicType,
+        verb: &'static str,
+        name: &str,
+        result: kube::Result<T>,
+    ) -> Result<T, Error>
     where
-        K: Resource<DynamicType = ()>,
+        K: Resource,
     {
-        let what = format!("{} {name}", K::kind(&()));
-        self.context.metrics.wrote(&K::kind(&()), verb);
+        let what = format!("{} {name}", K::kind(kind));
+        self.context.metrics.wrote(&K::kind(kind), verb);
         let written = result.map_err(|source| Error::Apply { what: what.clone(), source })?;
         tracing::info!(namespace = self.relay.namespace, relay = self.relay.name, verb, what, "object written");
         Ok(written)

@@ -11,12 +11,15 @@ use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::names::{MANAGED_BY, OPERATOR};
+use super::optional::OptionalKinds;
 
 /// What the watches have seen, by kind.
 #[derive(Clone)]
@@ -26,9 +29,14 @@ pub struct Cache {
     pub config_maps: Store<ConfigMap>,
     pub services: Store<Service>,
     pub stateful_sets: Store<StatefulSet>,
+    pub ingresses: Store<Ingress>,
+    pub network_policies: Store<NetworkPolicy>,
+    pub disruption_budgets: Store<PodDisruptionBudget>,
     pub pods: Store<Pod>,
     /// Not a store: what has gone is in none.
     pub gone_pods: GonePods,
+    /// Objects of kinds that the cluster may know.
+    pub optional: OptionalKinds,
 }
 
 /// Pods that have been removed, as they were at last: how their containers have ended. Cheap to clone.
@@ -65,12 +73,27 @@ impl Cache {
     /// Waits until every watch has seen every object once, and says whether that has come about: not when the watches
     /// have ended. Before, nothing can be said to be missing.
     pub async fn filled(&self) -> bool {
-        let Self { service_accounts, config_maps, services, stateful_sets, pods, gone_pods: _ } = self;
+        let Self {
+            service_accounts,
+            config_maps,
+            services,
+            stateful_sets,
+            ingresses,
+            network_policies,
+            disruption_budgets,
+            pods,
+            gone_pods: _,
+            optional,
+        } = self;
+        optional.known().await;
         tokio::try_join!(
             service_accounts.wait_until_ready(),
             config_maps.wait_until_ready(),
             services.wait_until_ready(),
             stateful_sets.wait_until_ready(),
+            ingresses.wait_until_ready(),
+            network_policies.wait_until_ready(),
+            disruption_budgets.wait_until_ready(),
             pods.wait_until_ready(),
         )
         .is_ok()

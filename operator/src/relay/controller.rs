@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 use super::cache::{Cache, GonePods, api, watch, watch_pods};
 use super::foreign::Histories;
 use super::names::{INSTANCE, OPERATOR};
+use super::optional::OptionalKinds;
 use super::{Context, Error, RETRY_AFTER, reconcile};
 use crate::api::Relay;
 use crate::metrics::Metrics;
@@ -82,8 +83,24 @@ pub async fn run(
     let (stateful_sets, stateful_set_events) = watch(&client, namespace);
     let gone_pods = GonePods::default();
     let (pods, pod_events) = watch_pods(&client, namespace, gone_pods.clone());
+    let (ingresses, ingress_events) = watch(&client, namespace);
+    let (network_policies, network_policy_events) = watch(&client, namespace);
+    let (disruption_budgets, disruption_budget_events) = watch(&client, namespace);
+    let optional = OptionalKinds::default();
+    let (following, one_changed, all_changed) = optional.follow(client.clone(), namespace.map(str::to_owned));
     let (relays, relay_events) = watch_relays(&client, namespace);
-    let cache = Cache { service_accounts, config_maps, services, stateful_sets, pods, gone_pods };
+    let cache = Cache {
+        service_accounts,
+        config_maps,
+        services,
+        stateful_sets,
+        ingresses,
+        network_policies,
+        disruption_budgets,
+        pods,
+        gone_pods,
+        optional,
+    };
     let announce = {
         let cache = cache.clone();
         async move {
@@ -110,6 +127,11 @@ pub async fn run(
         .owns_stream(config_map_events)
         .owns_stream(service_events)
         .owns_stream(stateful_set_events)
+        .owns_stream(ingress_events)
+        .owns_stream(network_policy_events)
+        .owns_stream(disruption_budget_events)
+        .reconcile_on(one_changed)
+        .reconcile_all_on(all_changed)
         .watches_stream(pod_events, relay_of_pod)
         .graceful_shutdown_on(shutdown)
         .run(reconcile_when_filled, retry, context)
@@ -117,10 +139,12 @@ pub async fn run(
     tokio::select! {
         () = controller => {}
         () = announce => {}
+        () = following => {}
     }
 }
 
-type GuardedRelay = DeserializeGuard<Relay>;
+/// A Relay, or what is none after a change of the schema.
+pub(super) type GuardedRelay = DeserializeGuard<Relay>;
 
 /// A watch of Relays. An object that is none, after a change of the schema, does not stop the others.
 fn watch_relays(

@@ -13,6 +13,7 @@ mod fixtures;
 mod foreign;
 mod jobs;
 mod names;
+mod optional;
 mod read;
 mod report;
 mod resize;
@@ -32,6 +33,7 @@ pub use cache::{Cache, GonePods};
 pub use controller::{Options, run, wait_for_crd};
 pub use foreign::Histories;
 pub use names::OPERATOR;
+pub use optional::{OptionalKind, OptionalKinds};
 
 use crate::api::Relay;
 use crate::metrics::Metrics;

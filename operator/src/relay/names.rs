@@ -44,6 +44,12 @@ pub fn config_map(relay: &str) -> String {
     format!("{relay}-config")
 }
 
+/// The PodDisruptionBudget of the pod.
+#[must_use]
+pub fn disruption_budget(relay: &str) -> String {
+    relay.to_owned()
+}
+
 /// The ServiceAccount of the pod.
 #[must_use]
 pub fn service_account(relay: &str) -> String {

@@ -10,9 +10,10 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use kube::Client;
+use kube::core::DynamicObject;
 use kube::runtime::reflector::{Store, store::Writer};
 use kube::runtime::watcher::Event;
-use relay_operator::relay::{Cache, GonePods};
+use relay_operator::relay::{Cache, GonePods, OptionalKind, OptionalKinds};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -27,6 +28,7 @@ struct Inner {
     refusal: Option<&'static str>,
     gone_pods: GonePods,
     writes: Vec<String>,
+    installed: Vec<OptionalKind>,
 }
 
 impl Api {
@@ -82,14 +84,41 @@ impl Api {
 
     /// What the operator's watches would have seen by now.
     pub fn cache(&self) -> Cache {
+        let gone_pods = self.0.lock().unwrap().gone_pods.clone();
         Cache {
             service_accounts: self.store("/serviceaccounts/"),
             config_maps: self.store("/configmaps/"),
             services: self.store("/services/"),
             stateful_sets: self.store("/statefulsets/"),
+            ingresses: self.store("/ingresses/"),
+            network_policies: self.store("/networkpolicies/"),
+            disruption_budgets: self.store("/poddisruptionbudgets/"),
             pods: self.store("/pods/"),
-            gone_pods: self.0.lock().unwrap().gone_pods.clone(),
+            gone_pods,
+            optional: self.optional(),
         }
+    }
+
+    /// From now on the cluster knows `kind`.
+    pub fn install(&self, kind: OptionalKind) {
+        self.0.lock().unwrap().installed.push(kind);
+    }
+
+    fn optional(&self) -> OptionalKinds {
+        let kinds = OptionalKinds::default();
+        let inner = self.0.lock().unwrap();
+        for kind in &inner.installed {
+            let resource = kind.resource();
+            let mut writer = Writer::<DynamicObject>::new(resource.clone());
+            writer.apply_watcher_event(&Event::Init);
+            let path = format!("/{}/namespaces/relays/{}/", resource.api_version, resource.plural);
+            for (_, object) in inner.objects.iter().filter(|(at, _)| at.contains(&path)) {
+                writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object.clone()).unwrap()));
+            }
+            writer.apply_watcher_event(&Event::InitDone);
+            kinds.set(*kind, Some(writer.as_reader()));
+        }
+        kinds
     }
 
     fn store<K>(&self, kind: &str) -> Store<K>

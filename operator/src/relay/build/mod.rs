@@ -2,7 +2,12 @@
 
 mod backfill;
 mod config_map;
+mod disruption_budget;
 mod implementation;
+mod ingress;
+mod monitoring;
+mod network_policy;
+mod route;
 mod secret;
 mod service;
 mod service_account;
@@ -12,11 +17,15 @@ use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::DynamicObject;
 
 pub use backfill::{DECLARED_BY, Declared, jobs};
 pub(super) use implementation::{MetricNames, metric_names, unsupported};
 pub(super) use stateful_set::CONTAINER;
 
+use super::optional::OptionalKind;
 use super::validate::{Resources, ValidRelay};
 use implementation::Profile;
 
@@ -34,12 +43,40 @@ pub struct Children {
     pub admin_secret: Option<Secret>,
     /// The relay's configuration file, where it has one.
     pub config_map: Option<ConfigMap>,
+    /// What Grafana shows.
+    pub dashboards: Vec<ConfigMap>,
     /// The firehose, for consumers.
     pub firehose_service: Service,
     /// The admin API and metrics, for the cluster.
     pub admin_service: Service,
+    /// The name under which consumers reach it.
+    pub ingress: Option<Ingress>,
+    /// Who may reach the pod.
+    pub network_policy: Option<NetworkPolicy>,
+    /// Whether the pod may be evicted.
+    pub disruption_budget: PodDisruptionBudget,
     /// The relay itself.
     pub stateful_set: StatefulSet,
+    /// Objects of kinds that the cluster may know.
+    pub optional: Vec<OptionalChild>,
+}
+
+/// An object of a kind that the cluster may know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OptionalChild {
+    /// Its kind.
+    pub kind: OptionalKind,
+    /// The object.
+    pub object: DynamicObject,
+}
+
+impl OptionalChild {
+    /// The object `name` of `kind` that belongs to `relay`, with this spec.
+    fn new(kind: OptionalKind, relay: &ValidRelay, name: String, spec: &serde_json::Value) -> Self {
+        let mut object = DynamicObject::new(&name, &kind.resource()).data(serde_json::json!({ "spec": spec }));
+        object.metadata = super::names::meta(relay, name);
+        Self { kind, object }
+    }
 }
 
 /// Builds every object of `relay`, whose new pods have `memory`.
@@ -55,8 +92,13 @@ pub fn build(relay: &ValidRelay, memory: Resources) -> Result<Children, toml::se
         service_account: service_account::build(relay),
         admin_secret: relay.admin_generated.then(|| secret::build(relay)),
         config_map: config.map(|config| config_map::build(relay, config)),
+        dashboards: monitoring::dashboards(relay),
         firehose_service: service::firehose(relay, &profile),
         admin_service: service::admin(relay, &profile),
+        ingress: ingress::build(relay, &profile),
+        network_policy: network_policy::build(relay, &profile),
+        disruption_budget: disruption_budget::build(relay),
+        optional: route::build(relay, &profile).into_iter().chain(monitoring::optional(relay, &profile)).collect(),
         stateful_set: stateful_set::build(relay, profile, &fingerprint, memory),
     })
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::fixtures::{full, full_world, minimal, valid, world};
@@ -7,22 +9,42 @@ use super::super::read::{Lookup, World};
 use super::*;
 use crate::secret::Redacted;
 
-/// The objects of a relay as YAML documents, in the order in which they are applied.
-fn yaml(children: &Children) -> String {
-    let Children { service_account, admin_secret, config_map, firehose_service, admin_service, stateful_set } =
-        children;
-    [
-        Some(serde_yaml_ng::to_string(service_account).unwrap()),
-        admin_secret.as_ref().map(|secret| serde_yaml_ng::to_string(secret).unwrap()),
-        config_map.as_ref().map(|config_map| serde_yaml_ng::to_string(config_map).unwrap()),
-        Some(serde_yaml_ng::to_string(firehose_service).unwrap()),
-        Some(serde_yaml_ng::to_string(admin_service).unwrap()),
-        Some(serde_yaml_ng::to_string(stateful_set).unwrap()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect::<Vec<_>>()
-    .join("---\n")
+/// The objects of a relay, each by kind and name as YAML.
+fn documents(children: &Children) -> Vec<(String, String)> {
+    fn document<K: Resource + Serialize>(kind: &K::DynamicType, object: &K) -> (String, String) {
+        (format!("{}-{}", K::kind(kind), object.name_any()), serde_yaml_ng::to_string(object).unwrap())
+    }
+    // Without "..": a new child cannot be forgotten here.
+    let Children {
+        service_account,
+        admin_secret,
+        config_map,
+        dashboards,
+        firehose_service,
+        admin_service,
+        ingress,
+        network_policy,
+        disruption_budget,
+        stateful_set,
+        optional,
+    } = children;
+    let mut all = vec![document(&(), service_account)];
+    all.extend(admin_secret.iter().map(|object| document(&(), object)));
+    all.extend(config_map.iter().chain(dashboards).map(|object| document(&(), object)));
+    all.extend([firehose_service, admin_service].map(|object| document(&(), object)));
+    all.extend(ingress.iter().map(|object| document(&(), object)));
+    all.extend(network_policy.iter().map(|object| document(&(), object)));
+    all.push(document(&(), disruption_budget));
+    all.push(document(&(), stateful_set));
+    all.extend(optional.iter().map(|OptionalChild { kind, object }| document(&kind.resource(), object)));
+    all
+}
+
+/// Holds each object against its golden file, `CASE-KIND-NAME`.
+fn assert_golden(case: &str, children: &Children) {
+    for (name, yaml) in documents(children) {
+        insta::assert_snapshot!(format!("{case}-{name}"), yaml);
+    }
 }
 
 fn objects(spec: &Value, world: &World) -> Children {
@@ -34,12 +56,12 @@ fn objects(spec: &Value, world: &World) -> Children {
 fn objects_of_a_minimal_relay() {
     let mut world = world();
     world.admin.generated = true;
-    insta::assert_snapshot!("minimal", yaml(&objects(&minimal(), &world)));
+    assert_golden("minimal", &objects(&minimal(), &world));
 }
 
 #[test]
 fn objects_of_a_relay_with_every_field_set() {
-    insta::assert_snapshot!("full", yaml(&objects(&full(), &full_world())));
+    assert_golden("full", &objects(&full(), &full_world()));
 }
 
 fn foreign(implementation: &str) -> Value {
@@ -56,7 +78,7 @@ fn foreign(implementation: &str) -> Value {
 fn objects_of_an_indigo_with_its_own_database() {
     let mut world = world();
     world.admin.generated = true;
-    insta::assert_snapshot!("indigo", yaml(&objects(&foreign("Indigo"), &world)));
+    assert_golden("indigo", &objects(&foreign("Indigo"), &world));
 }
 
 #[test]
@@ -69,14 +91,14 @@ fn objects_of_an_indigo_with_what_it_can_do() {
     spec["firehose"] = json!({"replayWindow": "24h"});
     spec["terminationGracePeriodSeconds"] = json!(90);
     spec["access"] = json!({"service": {"type": "NodePort", "nodePort": 30301}});
-    insta::assert_snapshot!("indigo-full", yaml(&objects(&spec, &full_world())));
+    assert_golden("indigo-full", &objects(&spec, &full_world()));
 }
 
 #[test]
 fn objects_of_a_zlay() {
     let mut spec = foreign("Zlay");
     spec["database"] = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
-    insta::assert_snapshot!("zlay", yaml(&objects(&spec, &full_world())));
+    assert_golden("zlay", &objects(&spec, &full_world()));
 }
 
 #[test]
@@ -116,7 +138,7 @@ fn no_object_but_the_secret_holds_a_secret() {
     zlay["database"] = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
     let mut foreign = objects(&zlay, &world);
     foreign.admin_secret = None;
-    let yaml = yaml(&children) + &yaml(&foreign);
+    let yaml: String = documents(&children).into_iter().chain(documents(&foreign)).map(|(_, yaml)| yaml).collect();
     for secret in ["t0ken", "postgres://"] {
         assert!(!yaml.contains(secret), "{secret:?} is in an object that anyone may read");
     }
