@@ -12,12 +12,13 @@ use super::folder::Folder;
 use super::segment::{self, Segment, SegmentHeader};
 use super::{Durability, Error};
 
-/// Bytes at the end of a segment that stay in the page cache, for consumers who are a little behind. The page cache
-/// counts against the memory limit of a container, so what lies before is dropped.
-const CACHED_BYTES: u64 = 32 << 20;
+/// Bytes at the end of a segment that stay in the page cache, for consumers who are a little behind: about two seconds
+/// of the network, behind those of the ring. The page cache counts against the memory limit of a container, and what is read
+/// twice counts as in use, so what lies before is dropped.
+pub(super) const CACHED_BYTES: u64 = 8 << 20;
 
 /// Bytes dropped from the page cache at once.
-const DROP_BYTES: u64 = 8 << 20;
+const DROP_BYTES: u64 = 4 << 20;
 
 /// The writer's side of a [`Segment`].
 pub(super) struct Active {

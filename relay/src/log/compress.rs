@@ -184,7 +184,7 @@ fn write(segment: &Arc<Segment>, new: &Path, stop: &AtomicBool, memory: &AtomicU
     let file = File::create(new).map_err(io)?;
     let mut packer = Packer::new(file.try_clone().map_err(io)?, segment.header).map_err(io)?;
     let end = segment.end();
-    let mut walk = Walk::plain(Arc::clone(segment), plain.try_clone().map_err(Error::io("open", plain_path))?);
+    let mut walk = Walk::plain(Arc::clone(segment), plain);
     let (mut last_ms, mut unsynced, mut since) = (segment.header.first_ms, 0, Instant::now());
     while walk.offset() < end {
         if stop.load(Ordering::Acquire) || segment.is_claimed() {
@@ -198,7 +198,6 @@ fn write(segment: &Arc<Segment>, new: &Path, stop: &AtomicBool, memory: &AtomicU
             file.sync_data().map_err(io)?;
             // Advice only: a failure costs nothing but cache.
             let _ = fadvise(&file, 0, None, Advice::DontNeed);
-            let _ = fadvise(&plain, 0, None, Advice::DontNeed);
             std::thread::sleep(since.elapsed().min(REST_MAX));
             (unsynced, since) = (0, Instant::now());
         }
@@ -209,7 +208,6 @@ fn write(segment: &Arc<Segment>, new: &Path, stop: &AtomicBool, memory: &AtomicU
     }
     let bytes = packer.finish(last_seq, last_ms).map_err(io)?;
     let _ = fadvise(&file, 0, None, Advice::DontNeed);
-    let _ = fadvise(&plain, 0, None, Advice::DontNeed);
     Ok(Some(bytes))
 }
 

@@ -217,7 +217,7 @@ impl View {
                 });
                 match result {
                     Ok(_) => {}
-                    Err(Error::Damaged { .. }) if is_newest && !is_known_synced(&walk, segment.end())? => return Ok(()),
+                    Err(Error::Damaged { .. }) if is_newest && !is_known_synced(&mut walk, segment.end())? => return Ok(()),
                     Err(error) => return Err(error),
                 }
             }
@@ -298,7 +298,7 @@ impl<F: FnMut(&Event) -> Result<(), String>> Check<'_, F> {
                 Err(error @ Error::Damaged { .. }) => error,
                 Err(error) => return Err(error),
             };
-            if !is_newest || segment.sealed().is_some() || is_known_synced(&walk, end)? {
+            if !is_newest || segment.sealed().is_some() || is_known_synced(&mut walk, end)? {
                 self.good_until = walk.next_seq().checked_sub(1);
                 return self.damaged(error, walk.next_seq());
             }

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
@@ -140,20 +141,43 @@ impl Packed {
         Some((block.seq, block.plain.max(segment::HEADER_BYTES as u64)))
     }
 
-    /// Decompresses the block in which the plain offset lies, and gives its bytes from there on.
-    pub fn read(&self, offset: u64) -> io::Result<Result<Bytes, Fault>> {
+    /// The block in which the plain offset lies.
+    pub fn block(&self, offset: u64) -> Option<Block> {
         let after = self.index.partition_point(|place| place.plain <= offset);
-        let block = after.checked_sub(1).and_then(|at| self.index.get(at)).zip(self.index.get(after));
-        let Some((block, next)) = block else { return Ok(Err(Fault::Block)) };
-        let mut packed = vec![0; next.at.saturating_sub(block.at) as usize];
-        self.file.read_exact_at(&mut packed, block.at)?;
-        let plain_bytes = next.plain.saturating_sub(block.plain) as usize;
+        let (begin, end) = (*self.index.get(after.checked_sub(1)?)?, *self.index.get(after)?);
+        Some(Block { begin, end })
+    }
+
+    /// Decompresses `block`, and gives its bytes from the plain offset on, which lies in it.
+    pub fn read(&self, block: &Block, offset: u64) -> io::Result<Result<Bytes, Fault>> {
+        let Block { begin, end } = block;
+        let mut packed = vec![0; end.at.saturating_sub(begin.at) as usize];
+        self.file.read_exact_at(&mut packed, begin.at)?;
+        let plain_bytes = end.plain.saturating_sub(begin.plain) as usize;
         match zstd::bulk::decompress(&packed, plain_bytes) {
             Ok(plain) if plain.len() == plain_bytes => {
-                Ok(Ok(Bytes::from(plain).slice((offset - block.plain) as usize..)))
+                Ok(Ok(Bytes::from(plain).slice((offset - begin.plain) as usize..)))
             }
             Ok(_) | Err(_) => Ok(Err(Fault::Block)),
         }
+    }
+
+    /// Its file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// A block of a compressed segment.
+pub(super) struct Block {
+    begin: Place,
+    end: Place,
+}
+
+impl Block {
+    /// Where it is in the file.
+    pub fn place(&self) -> Range<u64> {
+        self.begin.at..self.end.at.max(self.begin.at)
     }
 }
 

@@ -133,7 +133,7 @@ fn scan(segment: &Arc<Segment>, synced_seq: u64, indexes: &mut Indexes) -> Resul
         }
     }
     let bad_seq = walk.next_seq();
-    if bad_seq <= synced_seq || is_known_synced(&walk, end)? {
+    if bad_seq <= synced_seq || is_known_synced(&mut walk, end)? {
         return Err(segment.damaged(walk.offset(), fault));
     }
     Ok(Tail { end: walk.offset(), last_seq: (bad_seq > segment.first_seq()).then(|| bad_seq - 1) })
@@ -143,7 +143,7 @@ fn scan(segment: &Arc<Segment>, synced_seq: u64, indexes: &mut Indexes) -> Resul
 ///
 /// Where it starts is unknown, so it is looked for at every byte. Its header checksum suffices: it is seeded with the
 /// salt, so nobody outside can have put it into a frame.
-pub(super) fn is_known_synced(walk: &Walk, end: u64) -> Result<bool, Error> {
+pub(super) fn is_known_synced(walk: &mut Walk, end: u64) -> Result<bool, Error> {
     let mut offset = walk.offset() + 1;
     while offset < end {
         let block = walk.read(offset, end, SCAN_BYTES)?;

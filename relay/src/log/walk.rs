@@ -1,15 +1,27 @@
 //! Reads the records of one segment in order, in large blocks.
+//!
+//! What has been read is dropped from the page cache. Of consumers that catch up, many read the same pages, and the kernel
+//! then counts those as in use: the working set of a container would swing by all of the memory that nobody else needs.
+//! Reading them again costs a fast disk less than it costs to decompress them.
 
 use std::fs::File;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::fs::{Advice, fadvise};
 
+use super::active::CACHED_BYTES;
 use super::packed::Packed;
 use super::record::{self, Fault, Record};
 use super::segment::{self, Segment};
 use super::{Error, Event};
+
+/// Bytes that are dropped from the page cache at once: pages that were read a moment ago are not dropped without waiting for
+/// every core.
+const DROP_BYTES: u64 = 4 << 20;
 
 /// A place in a segment. Offsets are those of the plain form, in whichever form the segment is.
 pub(super) struct Walk {
@@ -17,6 +29,8 @@ pub(super) struct Walk {
     source: Source,
     offset: u64,
     next_seq: u64,
+    /// Bytes of the file that have been read and not dropped from the page cache.
+    cached: Range<u64>,
 }
 
 /// Where the bytes come from: a file that is open, so that it can be read to its end even when it is removed.
@@ -53,7 +67,7 @@ impl Walk {
     }
 
     fn new(segment: Arc<Segment>, source: Source) -> Walk {
-        Walk { offset: segment::HEADER_BYTES as u64, next_seq: segment.first_seq(), segment, source }
+        Walk { offset: segment::HEADER_BYTES as u64, next_seq: segment.first_seq(), segment, source, cached: 0..0 }
     }
 
     /// Goes to the record of `seq`, which starts at `offset`.
@@ -116,18 +130,58 @@ impl Walk {
 
     /// Reads `bytes` bytes at `offset`, or as many as there are before `end`; of a compressed segment, the rest of the
     /// block.
-    pub fn read(&self, offset: u64, end: u64, bytes: usize) -> Result<Bytes, Error> {
-        let read = match &self.source {
+    pub fn read(&mut self, offset: u64, end: u64, bytes: usize) -> Result<Bytes, Error> {
+        let (place, read) = match &self.source {
             Source::Plain(file) => {
                 let mut block = vec![0; end.saturating_sub(offset).min(bytes as u64) as usize];
-                file.read_exact_at(&mut block, offset).map(|()| Ok(Bytes::from(block)))
+                let place = offset..offset + block.len() as u64;
+                (place, file.read_exact_at(&mut block, offset).map(|()| Ok(Bytes::from(block))))
             }
-            Source::Packed(packed) => packed.read(offset),
+            Source::Packed(packed) => match packed.block(offset) {
+                Some(block) => (block.place(), packed.read(&block, offset)),
+                None => return Err(self.segment.damaged(offset, Fault::Block)),
+            },
         };
+        self.has_read(place);
         match read {
             Ok(Ok(block)) => Ok(block),
             Ok(Err(fault)) => Err(self.segment.damaged(offset, fault)),
             Err(error) => Err(Error::io("read", &self.segment.path())(error)),
         }
+    }
+
+    fn has_read(&mut self, place: Range<u64>) {
+        if self.cached.contains(&place.start) || self.cached.end == place.start {
+            self.cached.end = self.cached.end.max(place.end);
+        } else {
+            self.drop_cache();
+            self.cached = place;
+        }
+        if self.cached.end - self.cached.start >= DROP_BYTES {
+            self.drop_cache();
+        }
+    }
+
+    /// Drops what was read from the page cache, but for the end of the segment that is being written: its writer does that.
+    /// Advice only: a failure costs nothing but cache.
+    fn drop_cache(&mut self) {
+        let Range { start, end } = self.cached;
+        let (file, end) = match &self.source {
+            Source::Plain(file) if self.segment.sealed().is_none() => {
+                (file, end.min(self.segment.end().saturating_sub(CACHED_BYTES)))
+            }
+            Source::Plain(file) => (file, end),
+            Source::Packed(packed) => (packed.file(), end),
+        };
+        if let Some(bytes) = NonZeroU64::new(end.saturating_sub(start)) {
+            let _ = fadvise(file, start, Some(bytes), Advice::DontNeed);
+        }
+        self.cached.start = self.cached.end;
+    }
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        self.drop_cache();
     }
 }
