@@ -49,7 +49,7 @@ pub struct PodSpec {
     #[serde(default)]
     pub cpu: CpuSpec,
 
-    /// Variables of the relay's environment, for what no field of the spec says, such as GOMAXPROCS, HTTPS_PROXY, or
+    /// Variables of the relay's environment, for what no field of the spec says, such as GOMAXPROCS or
     /// RELAY_HOST_CONCURRENCY of indigo; those that the operator sets are refused. No secrets: who reads the Relay reads them.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 32))]

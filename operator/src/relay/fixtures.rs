@@ -98,7 +98,7 @@ pub(super) fn full() -> Value {
             "labels": {"team": "relays"},
             "annotations": {"example.com/owner": "ada"},
             "cpu": {"request": "500m", "limit": "2000m"},
-            "env": {"HTTPS_PROXY": "http://proxy.example.com:3128"},
+            "env": {"RUST_BACKTRACE": "full"},
             "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "relay", "effect": "NoSchedule"}],
             "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
                 "weight": 100,

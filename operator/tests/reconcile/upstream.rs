@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::relay::{FakeRelay, Mood};
-use super::{POD, RECORDED, Story, await_change};
+use super::{POD, RECORDED, STATEFUL_SET, Story, await_change};
 
 const SIBLING: &str = "/api/v1/namespaces/relays/secrets/sibling";
 const NONE: [&str; 0] = [];
@@ -12,11 +12,13 @@ fn banning(domains: &[&str]) -> Value {
     json!({"hostname": "relay.test", "upstream": {"bannedDomains": domains}})
 }
 
-/// A relay that is up and was reported once.
+/// A relay without bans that is up and was reported once.
 async fn up(spec: Value) -> (Story, FakeRelay) {
     let mut story = Story::of(spec).await;
     story.reconcile().await.unwrap();
-    let relay = story.start_pod(RECORDED.to_owned()).await;
+    let mut document: Value = serde_json::from_str(RECORDED).unwrap();
+    document["backfill"] = json!({"byState": {}, "jobs": []});
+    let relay = story.start_pod(document.to_string()).await;
     (story, relay)
 }
 
@@ -117,7 +119,7 @@ async fn a_token_of_siblings_that_is_missing_is_told_and_looked_for_again() {
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sibling"}, "data": {"token": "dDBrZW4="}}),
     );
     story.reconcile().await.unwrap();
-    let env = story.api.get(super::STATEFUL_SET)["spec"]["template"]["spec"]["containers"][0]["env"].clone();
+    let env = story.api.get(STATEFUL_SET)["spec"]["template"]["spec"]["containers"][0]["env"].clone();
     let reference = json!({"secretKeyRef": {"name": "sibling", "key": "token"}});
     assert_eq!(env, json!([{"name": "RELAY_SIBLING_TOKEN", "valueFrom": reference}]));
 }
