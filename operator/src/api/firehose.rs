@@ -42,9 +42,9 @@ pub struct FirehoseSpec {
 
     /// Whether the last address in X-Forwarded-For is the consumer's. It is where every consumer comes through a proxy that
     /// appends to that header, such as an Ingress controller; without, all of them share the proxy's maxConsumersPerAddress.
-    /// Where a consumer reaches the relay without the proxy, it could claim any address.
-    #[serde(default)]
-    pub trust_forwarded_for: bool,
+    /// Where a consumer reaches the relay without the proxy, it could claim any address. By default it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_forwarded_for: Option<bool>,
 
     /// The first sequence number to give out, for a relay that takes the place of another one or has lost its data: well above
     /// the last that consumers have seen. It can stay set: once the log is beyond it, it means nothing.
@@ -86,7 +86,7 @@ impl Default for FirehoseSpec {
             compression: Compression::default(),
             max_consumers: None,
             max_consumers_per_address: None,
-            trust_forwarded_for: false,
+            trust_forwarded_for: None,
             initial_seq: None,
         }
     }

@@ -133,7 +133,7 @@ pub(super) fn relay_toml(relay: &ValidRelay) -> Result<String, toml::ser::Error>
         },
         max_consumers: firehose.max_consumers,
         max_consumers_per_address: firehose.max_consumers_per_address,
-        trust_forwarded_for: unless(false, firehose.trust_forwarded_for),
+        trust_forwarded_for: unless(false, firehose.trust_forwarded_for.unwrap_or(false)),
         initial_seq: firehose.initial_seq,
         collections_min_accounts: settings.collections.min_accounts,
         memory_soft_percent: unless(default.soft_percent, memory.soft_percent),

@@ -127,6 +127,17 @@ fn environment(children: Children) -> std::collections::BTreeMap<String, String>
 
 #[test]
 fn what_the_operator_sets_in_the_environment_no_spec_sets() {
+    for (implementation, spec) in of_each_program() {
+        let mut relay = valid(&spec, &full_world());
+        relay.pod.env.clear();
+        for name in environment(build(&relay, relay.memory.at(relay.memory.limit)).unwrap()).into_keys() {
+            assert!(is_set_by_the_operator(implementation, &name), "{implementation:?} {name}");
+        }
+    }
+}
+
+/// A spec of each program that says all that it has a variable for.
+fn of_each_program() -> [(Implementation, Value); 3] {
     let mut zlay = foreign("Zlay");
     zlay["database"] = full()["database"].clone();
     zlay["firehose"] = json!({"replayWindow": "90m"});
@@ -135,15 +146,7 @@ fn what_the_operator_sets_in_the_environment_no_spec_sets() {
     for section in ["upstream", "firehose", "validation", "logLevel", "plcURL"] {
         indigo[section] = full()[section].clone();
     }
-    for (implementation, spec) in
-        [(Implementation::Bundled, full()), (Implementation::Indigo, indigo), (Implementation::Zlay, zlay)]
-    {
-        let mut relay = valid(&spec, &full_world());
-        relay.pod.env.clear();
-        for name in environment(build(&relay, relay.memory.at(relay.memory.limit)).unwrap()).into_keys() {
-            assert!(is_set_by_the_operator(implementation, &name), "{implementation:?} {name}");
-        }
-    }
+    [(Implementation::Bundled, full()), (Implementation::Indigo, indigo), (Implementation::Zlay, zlay)]
 }
 
 #[test]
@@ -190,6 +193,43 @@ fn the_configuration_is_the_recorded_one() {
     let config = objects(&full(), &full_world()).config_map.unwrap().data.unwrap().remove("relay.toml").unwrap();
     let recorded = include_str!("../../../tests/contract/relay.toml");
     assert_eq!(config, recorded, "the relay tests that it accepts tests/contract/relay.toml");
+}
+
+#[test]
+fn every_setting_is_in_the_reference() {
+    let page = include_str!("../../../../docs/reference/settings.md");
+    let is_there = |name: &str| page.contains(&format!("`{name}`"));
+    let configuration = include_str!("../../../../docs/reference/configuration.md");
+    for row in configuration.lines().filter(|line| line.starts_with("| `--")) {
+        let setting = row.trim_start_matches("| `--").split([' ', '`', ',']).next().unwrap();
+        // A list is named in the plural there.
+        let named = [setting.to_owned(), format!("{setting}s")];
+        let is_log = setting == "log"; // `RELAY_LOG` here, since it is none of the file
+        assert!(is_log || named.iter().any(|name| is_there(name)), "docs/reference/settings.md: {setting}");
+    }
+    for field in unsupported_of_every_program() {
+        let field = field.trim_start_matches("spec.");
+        let elsewhere = matches!(field, "backfill" | "collections.enabled");
+        assert!(elsewhere || is_there(field), "docs/reference/settings.md: {field}");
+    }
+    for (_, spec) in of_each_program() {
+        let relay = valid(&spec, &full_world());
+        let added = &relay.pod.env;
+        for name in environment(build(&relay, relay.memory.at(relay.memory.limit)).unwrap()).into_keys() {
+            assert!(added.contains_key(&name) || is_there(&name), "docs/reference/settings.md: {name}");
+        }
+    }
+}
+
+/// Fields that one program or another does nothing about.
+fn unsupported_of_every_program() -> Vec<&'static str> {
+    let of = |implementation: &str| {
+        let mut every = full();
+        every["implementation"] = json!(implementation);
+        every["memory"].as_object_mut().unwrap().remove("resize");
+        unsupported(&valid(&every, &full_world()))
+    };
+    [of("Indigo"), of("Zlay")].concat()
 }
 
 #[test]

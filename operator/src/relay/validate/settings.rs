@@ -69,8 +69,8 @@ pub struct Firehose {
     pub max_consumers: Option<i32>,
     /// Consumers at once of one address.
     pub max_consumers_per_address: Option<i32>,
-    /// Consumers come through a proxy that says who they are.
-    pub trust_forwarded_for: bool,
+    /// Consumers come through a proxy that says who they are, where the spec says whether.
+    pub trust_forwarded_for: Option<bool>,
     /// The first sequence number.
     pub initial_seq: Option<i64>,
 }

@@ -58,7 +58,7 @@ pub(super) fn said(relay: &ValidRelay) -> Vec<&'static str> {
         ("spec.firehose.compression", *compression != Compression::Zstd),
         ("spec.firehose.maxConsumers", max_consumers.is_some()),
         ("spec.firehose.maxConsumersPerAddress", max_consumers_per_address.is_some()),
-        ("spec.firehose.trustForwardedFor", *trust_forwarded_for),
+        ("spec.firehose.trustForwardedFor", *trust_forwarded_for == Some(true)),
         ("spec.firehose.initialSeq", initial_seq.is_some()),
         ("spec.collections.enabled", !enabled),
         ("spec.collections.minAccounts", min_accounts.is_some()),
