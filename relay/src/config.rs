@@ -457,7 +457,8 @@ impl Settings {
                 .map_or(DEFAULT_DISCOVERY_INTERVAL, |span| span.0)
                 .max(DISCOVERY_INTERVAL_MIN),
             sibling_relays: sibling_relays.collect::<Result<_, _>>()?,
-            sibling_token: self.sibling_token.filter(|token| !token.is_empty()),
+            // A file that a variable is made of often ends with a line break, which no header can hold.
+            sibling_token: self.sibling_token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
             max_consumers_per_address: self.max_consumers_per_address.unwrap_or(DEFAULT_MAX_CONSUMERS_PER_ADDRESS),
             trust_forwarded_for: self.trust_forwarded_for.unwrap_or(false),
             collections_min_accounts: self.collections_min_accounts.unwrap_or(1),

@@ -3,15 +3,26 @@ use serde::{Deserialize, Serialize};
 
 /// The directory of collections.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
 pub struct CollectionsSpec {
     /// Whether there is one. The bundled relay always has it; for indigo it is a container of its own, collectiondir.
     #[serde(default = "enabled")]
     pub enabled: bool,
+
+    /// Accounts that must have records of a collection before `/v1/listCollections` names it: experiments and spam are mostly
+    /// on few. By default the program's own number, which is 1 for the bundled relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub min_accounts: Option<i32>,
 }
+
+/// What is said of a bundled relay without the directory.
+pub const BUNDLED_HAS_COLLECTIONS: &str =
+    "collections.enabled: false needs another implementation: the bundled relay always has the directory";
 
 impl Default for CollectionsSpec {
     fn default() -> Self {
-        Self { enabled: enabled() }
+        Self { enabled: enabled(), min_accounts: None }
     }
 }
 

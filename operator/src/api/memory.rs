@@ -14,7 +14,12 @@ use super::patterns::{DURATION, SIZE};
     validation = Rule::new("!has(self.max) || quantity(self.max).compareTo(quantity(self.limit)) >= 0")
         .message("memory.max must not be below memory.limit"),
     validation = Rule::new("self.softPercent + 5 <= self.hardPercent")
-        .message("memory.softPercent must be at least 5 below memory.hardPercent")
+        .message("memory.softPercent must be at least 5 below memory.hardPercent"),
+    validation = Rule::new(
+        "(has(self.identityCache) ? quantity(self.identityCache).asInteger() : 0) \
+         + (has(self.blockCache) ? quantity(self.blockCache).asInteger() : 0) \
+         < quantity(self.limit).asInteger() / 100 * self.softPercent"
+    ).message(CACHES_NEED_ROOM)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MemorySpec {
@@ -52,6 +57,18 @@ pub struct MemorySpec {
     #[serde(default)]
     pub resize: MemoryResize,
 
+    /// Memory of the cache of identities. By default as much as fits, up to 256Mi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 18))]
+    #[x_kube(validation = SIZE.rule())]
+    pub identity_cache: Option<String>,
+
+    /// Memory of the block cache of the store of accounts. By default as much as fits, up to 1Gi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 18))]
+    #[x_kube(validation = SIZE.rule())]
+    pub block_cache: Option<String>,
+
     /// Restarts for its memory that the relay makes within an hour; 0 for none.
     #[serde(default = "default_max_restarts_per_hour")]
     #[schemars(range(min = 0, max = 10))]
@@ -63,6 +80,10 @@ pub struct MemorySpec {
     #[x_kube(validation = DURATION.rule())]
     pub restart_cooldown: String,
 }
+
+/// What is said of caches that fit in no way.
+pub const CACHES_NEED_ROOM: &str =
+    "memory.identityCache and memory.blockCache together must be below memory.softPercent of memory.limit";
 
 /// How the relay gets another memory limit.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +104,8 @@ impl Default for MemorySpec {
             soft_percent: default_soft_percent(),
             hard_percent: default_hard_percent(),
             resize: MemoryResize::default(),
+            identity_cache: None,
+            block_cache: None,
             max_restarts_per_hour: default_max_restarts_per_hour(),
             restart_cooldown: default_restart_cooldown(),
         }

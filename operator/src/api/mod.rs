@@ -7,11 +7,13 @@ mod database;
 mod firehose;
 mod image;
 mod implementation;
+mod log_level;
 mod memory;
 mod monitoring;
 mod network_policy;
 mod node;
 pub mod patterns;
+mod plc;
 mod pod;
 mod relay;
 mod status;
@@ -27,19 +29,21 @@ pub use backfill::{
     BackfillCollections, BackfillJobStatus, BackfillSource, BackfillSpec, BackfillStatus, COLLECTIONS_NEED_SOURCES,
     CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
 };
-pub use collections::CollectionsSpec;
+pub use collections::{BUNDLED_HAS_COLLECTIONS, CollectionsSpec};
 pub use database::{DatabaseSecretRef, DatabaseSpec};
-pub use firehose::{Durability, FirehoseSpec};
+pub use firehose::{Compression, Durability, FirehoseSpec, MAX_SIZE_NEEDS_ROOM};
 pub use image::{ImageSpec, PullPolicy};
 pub use implementation::{
     FOREIGN_MIN_LIMIT, FOREIGN_NEEDS_IMAGE, FOREIGN_NEEDS_MEMORY, FOREIGN_NEEDS_NEVER, Implementation,
     ZLAY_NEEDS_DATABASE,
 };
-pub use memory::{MemoryResize, MemorySpec};
+pub use log_level::LogLevel;
+pub use memory::{CACHES_NEED_ROOM, MemoryResize, MemorySpec};
 pub use monitoring::{AlertsSpec, DashboardsSpec, MonitoringSpec, ServiceMonitorSpec};
 pub use network_policy::NetworkPolicySpec;
 pub use node::NodeSpec;
-pub use pod::PodSpec;
+pub use plc::{PLC_EXPORT_URL_NEEDS_ENABLED, PlcExportSpec};
+pub use pod::{CpuSpec, OPERATORS_DOMAIN, OPERATORS_LABELS, OPERATORS_OWN, PodSpec};
 pub use relay::{AdminSecretRef, AdminSpec, LocalRef, Relay, RelaySpec};
 pub use status::{
     CountedStatus, HostsStatus, MemoryStatus, RelayStatus, ResizeState, ResizeStatus, RestartCause, RestartStatus,
@@ -47,8 +51,8 @@ pub use status::{
 };
 pub use storage::StorageSpec;
 pub use update::UpdateSpec;
-pub use upstream::{LimitsSpec, UpstreamSpec};
-pub use validation::{ValidationMode, ValidationSpec};
+pub use upstream::{LimitsSpec, SIBLING_TOKEN_NEEDS_SIBLINGS, UpstreamSpec};
+pub use validation::{HostValidation, ValidationMode, ValidationSpec};
 
 /// The CustomResourceDefinition of every kind, as YAML: what `crds/` holds.
 ///

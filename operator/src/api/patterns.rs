@@ -66,6 +66,18 @@ pub const HOST: Pattern = Pattern {
     message: "write a host as NAME or NAME:PORT, without https://, such as pds.example.com",
 };
 
+/// Some hosts: one by its name, or all below a domain.
+pub const HOSTS_OF: Pattern = Pattern {
+    regex: "^([*][.])?([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])*[a-z0-9]([-a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?$",
+    message: "write a host, or *. and the domain that hosts are below, such as *.host.example.com",
+};
+
+/// A domain, also a top-level one.
+pub const DOMAIN: Pattern = Pattern {
+    regex: "^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?[.])*[a-z]([-a-z0-9]{0,61}[a-z0-9])?$",
+    message: "write a domain in lower case, such as spam.example; what is below it is meant too",
+};
+
 /// Name of a collection.
 pub const NSID: Pattern = Pattern {
     regex: "^[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?([.][a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)+[.][a-zA-Z][a-zA-Z0-9]{0,62}$",
@@ -122,6 +134,18 @@ pub const LABEL_KEY: Pattern = Pattern {
     message: "a label's key has letters, digits, '-', '_' and '.', with an optional domain in front",
 };
 
+/// Cores of a processor, or thousandths of one.
+pub const CPU: Pattern = Pattern {
+    regex: "^([1-9][0-9]{0,3}|[1-9][0-9]{0,6}m)$",
+    message: "write cores, or thousandths of one, such as 2 or 500m",
+};
+
+/// Name of a variable of the environment.
+pub const VARIABLE: Pattern = Pattern {
+    regex: "^[A-Za-z_][A-Za-z0-9_]{0,127}$",
+    message: "a variable's name has letters, digits and '_', and begins with no digit",
+};
+
 /// Value of a label.
 pub const LABEL_VALUE: Pattern = Pattern {
     regex: "^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$",
@@ -169,6 +193,8 @@ mod tests {
             ("SERVICE", SERVICE, &["https://bsky.network", "http://10.99.0.1:3000/"], &["", "bsky.network", "https://a.b/c", "https://a.b?c", "https://u:p@a.b"]),
             ("LIST", LIST, &["https://lexicon.garden/llms.txt", "http://a.b?c=d"], &["", "a.b/c", "ftp://a.b", "https://a.b/c#d"]),
             ("HOST", HOST, &["pds.example.com", "10.0.0.7:2583", "localhost:2583"], &["", "http://a.b", "a.b/c", "A.b", "a..b"]),
+            ("HOSTS_OF", HOSTS_OF, &["*.host.example.com", "pds.example.com:8443", "*.test", "localhost:2583"], &["", "*", "*example.com", "a.*.b", "a.b,c.d", "A.b", "a.b=lenient"]),
+            ("DOMAIN", DOMAIN, &["spam.example", "zip", "localhost"], &["", "*.a", ".a", "a.", "a.b:80", "10.0.0.1", "A.b"]),
             ("NSID", NSID, &["app.bsky.feed.post", "a.b.c", "com.ex-ample.fooBar2"], &["", "app.bsky", "app..post", "app.bsky.feed.*", "app.bsky.feed-post", "1.bsky.feed"]),
             ("SCHEDULE", SCHEDULE, &["@hourly", "@weekly", "0 3 * * 1", "*/15 0-6 1,15 * MON"], &["", "weekly", "@yearly", "0 3 * *", "0 3 * * 1 2", "0  3 * * 1"]),
             ("PUBLIC_HOST", PUBLIC_HOST, &["pds.example.com", "pds.example.com:8443"], &["localhost", "10.0.0.1:2583", "http://a.b", "a.b/c"]),
@@ -178,6 +204,8 @@ mod tests {
             ("IMAGE_DIGEST", IMAGE_DIGEST, &[concat!("sha256:", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")], &["sha256:ab", "md5:0"]),
             ("OBJECT_NAME", OBJECT_NAME, &["hil-admin", "a.b"], &["", "a/b", "../a", "A"]),
             ("SECRET_KEY", SECRET_KEY, &["token", "tls.crt"], &["", "a/b", "a b"]),
+            ("CPU", CPU, &["2", "500m", "1500m"], &["", "0", "0.5", "50000", "1m5", "m", "2 cores"]),
+            ("VARIABLE", VARIABLE, &["GOMAXPROCS", "_a1"], &["", "1a", "a-b", "a=b", "a b"]),
             ("LABEL_KEY", LABEL_KEY, &["a", "topology.kubernetes.io/zone"], &["", "a/", "/a", "a b"]),
             ("LABEL_VALUE", LABEL_VALUE, &["", "fsn1"], &["-a", "a b"]),
         ];

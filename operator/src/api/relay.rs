@@ -3,19 +3,21 @@ use serde::{Deserialize, Serialize};
 
 use super::access::AccessSpec;
 use super::backfill::BackfillSpec;
-use super::collections::CollectionsSpec;
+use super::collections::{BUNDLED_HAS_COLLECTIONS, CollectionsSpec};
 use super::database::DatabaseSpec;
-use super::firehose::FirehoseSpec;
+use super::firehose::{FirehoseSpec, MAX_SIZE_NEEDS_ROOM};
 use super::image::ImageSpec;
 use super::implementation::{
     FOREIGN_MIN_LIMIT, FOREIGN_NEEDS_IMAGE, FOREIGN_NEEDS_MEMORY, FOREIGN_NEEDS_NEVER, Implementation,
     ZLAY_NEEDS_DATABASE, foreign_rule,
 };
+use super::log_level::LogLevel;
 use super::memory::MemorySpec;
 use super::monitoring::MonitoringSpec;
 use super::network_policy::NetworkPolicySpec;
 use super::node::NodeSpec;
 use super::patterns::{HOSTNAME, OBJECT_NAME, RELAY_NAME, SECRET_KEY, URL};
+use super::plc::PlcExportSpec;
 use super::pod::PodSpec;
 use super::status::RelayStatus;
 use super::storage::StorageSpec;
@@ -45,6 +47,12 @@ use super::validation::ValidationSpec;
     validation = Rule::new(
         "self.spec.implementation != 'Zlay' || has(self.spec.database) && has(self.spec.database.externalSecretRef)"
     ).message(ZLAY_NEEDS_DATABASE),
+    validation = Rule::new("self.spec.implementation != 'Bundled' || self.spec.collections.enabled")
+        .message(BUNDLED_HAS_COLLECTIONS),
+    validation = Rule::new(
+        "!has(self.spec.firehose.maxSize) || quantity(self.spec.firehose.maxSize).asInteger() / 4 \
+         <= quantity(self.spec.storage.size).asInteger() / 5"
+    ).message(MAX_SIZE_NEEDS_ROOM),
     printcolumn(name = "Implementation", type_ = "string", json_path = ".spec.implementation", priority = 1),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
@@ -114,6 +122,10 @@ pub struct RelaySpec {
     #[x_kube(validation = URL.rule())]
     pub plc_url: String,
 
+    /// Following what changes of all did:plc identities.
+    #[serde(default)]
+    pub plc_export: PlcExportSpec,
+
     /// Which hosts the relay crawls.
     #[serde(default)]
     pub upstream: UpstreamSpec,
@@ -150,7 +162,11 @@ pub struct RelaySpec {
     #[serde(default)]
     pub network_policy: NetworkPolicySpec,
 
-    /// What else the pod has: labels, tolerations, priority.
+    /// How much the relay logs.
+    #[serde(default)]
+    pub log_level: LogLevel,
+
+    /// What else the pod has: labels, processor time, tolerations, priority.
     #[serde(default)]
     pub pod: PodSpec,
 

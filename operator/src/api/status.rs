@@ -19,7 +19,8 @@ pub struct RelayStatus {
     /// has used up its restarts of this hour), OOMKilled (within the last hour), Unknown (the relay cannot be asked),
     /// ResizeInfeasible, ResizeDeferred, ResizePending (a new limit is not in force yet), NearLimit (a restart is near),
     /// AtMaximum (under pressure, and the limit has grown up to memory.max), UnderPressure, Healthy. BackfillComplete:
-    /// every declared import and crawl is done, or none is declared. Paused: the operator changes nothing.
+    /// every declared import and crawl is done, or none is declared. BansApplied: only where spec.upstream.bannedDomains names a
+    /// domain, or did; the relay bans them. Paused: the operator changes nothing.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -64,6 +65,10 @@ pub struct RelayStatus {
     /// The jobs that spec.backfill declares; absent when it declares none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfill: Option<BackfillStatus>,
+
+    /// Domains that are banned because spec.upstream.bannedDomains names them, or did when the relay was last asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub banned_domains: Vec<String>,
 
     /// When the figures were written.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -45,6 +45,7 @@ pub(super) fn full() -> Value {
         "memory": {
             "request": "512Mi", "limit": "1024Mi", "max": "2Gi", "softPercent": 75, "hardPercent": 85,
             "resize": "InPlace", "maxRestartsPerHour": 4, "restartCooldown": "5m",
+            "identityCache": "64Mi", "blockCache": "128Mi",
         },
         "terminationGracePeriodSeconds": 90,
         "update": {"window": "Sun 03:00-05:00 UTC"},
@@ -52,14 +53,27 @@ pub(super) fn full() -> Value {
         "node": {"selector": {"topology.kubernetes.io/region": "fsn1"}},
         "database": {"externalSecretRef": {"name": "relay-db", "key": "uri"}},
         "plcURL": "http://10.99.0.1:2582",
+        "plcExport": {"enabled": true, "url": "https://plc-mirror.example.com"},
         "upstream": {
             "bootstrapRelays": ["https://bsky.network"],
             "hosts": ["10.99.0.1:2583", "pds.example.com"],
             "allowInsecureHosts": true,
-            "limits": {"accountsPerHost": 1000, "eventsPerSecond": 0},
+            "discoveryInterval": "4h",
+            "trustedDomains": ["*.host.bsky.network", "pds.example.com"],
+            "bannedDomains": ["spam.example"],
+            "siblingRelays": ["https://relay2.example.com"],
+            "siblingTokenSecretRef": {"name": "sibling", "key": "admin"},
+            "limits": {"accountsPerHost": 1000, "eventsPerSecond": 0, "newHostsPerDay": 200, "maxHosts": 3000},
         },
-        "validation": {"mode": "Lenient"},
-        "firehose": {"replayWindow": "24h", "durability": "Os"},
+        "validation": {"mode": "Lenient", "hosts": [
+            {"match": "*.legacy.example", "mode": "Observe"},
+            {"match": "pds.example.com", "mode": "Enforce"},
+        ]},
+        "firehose": {
+            "replayWindow": "24h", "maxSize": "1Gi", "durability": "Os", "compression": "None", "maxConsumers": 200,
+            "maxConsumersPerAddress": 10, "trustForwardedFor": true, "initialSeq": 1_000_000,
+        },
+        "collections": {"minAccounts": 5},
         "backfill": {
             "sources": [
                 {"url": "https://bsky.network", "requestsPerSecond": 8.0},
@@ -79,6 +93,22 @@ pub(super) fn full() -> Value {
         },
         "access": {"service": {"type": "NodePort", "nodePort": 30300}},
         "admin": {"secretRef": {"name": "my-admin", "key": "password"}},
+        "logLevel": "Debug",
+        "pod": {
+            "labels": {"team": "relays"},
+            "annotations": {"example.com/owner": "ada"},
+            "cpu": {"request": "500m", "limit": "2000m"},
+            "env": {"RUST_BACKTRACE": "full"},
+            "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "relay", "effect": "NoSchedule"}],
+            "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
+                "weight": 100,
+                "podAffinityTerm": {
+                    "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "relay"}},
+                    "topologyKey": "kubernetes.io/hostname",
+                },
+            }]}},
+            "priorityClassName": "high",
+        },
         "paused": true,
     })
 }
@@ -93,6 +123,7 @@ pub(super) fn world() -> World {
     World {
         admin: AdminSecret { secret: secret("demo-admin", "token", "t0ken"), generated: false },
         database_url: None,
+        sibling_token: None,
         stateful_set: None,
         service: None,
         pod: None,
@@ -100,6 +131,7 @@ pub(super) fn world() -> World {
         foreign: None,
         door: None,
         document: None,
+        banned_domains: None,
         can_resize: false,
     }
 }
@@ -109,6 +141,11 @@ pub(super) fn full_world() -> World {
     let mut world = world();
     world.admin.secret.name = "my-admin".into();
     world.admin.secret.key = "password".into();
+    world.sibling_token = Some(SecretValue {
+        name: "sibling".into(),
+        key: "admin".into(),
+        value: Lookup::Found(Redacted::new("t0ken-of-siblings".into())),
+    });
     world.database_url = Some(SecretValue {
         name: "relay-db".into(),
         key: "uri".into(),

@@ -3,6 +3,7 @@
 //! only `apply` and `report` change it, the rest is pure.
 
 mod apply;
+mod bans;
 mod build;
 mod byte_size;
 mod cache;
@@ -176,8 +177,10 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     };
     let resize = resize::apply(context, &valid, limits).await;
     let jobs = jobs::apply(context, &valid, &world, build::jobs(&valid)).await;
+    let banned = relay.status.as_ref().map(|status| &*status.banned_domains).unwrap_or_default();
+    let bans = bans::apply(context, &valid, &world, banned).await;
     let evicted = foreign::act(context, relay, &valid, &world).await;
     let is_calm =
-        report::report(context, relay, &valid, &world, &applied, report::Done { resize, evicted, jobs }).await?;
+        report::report(context, relay, &valid, &world, &applied, report::Done { resize, evicted, jobs, bans }).await?;
     applied.map(|_| Action::requeue(if is_calm { OBSERVE_EVERY } else { OBSERVE_RESTLESS_EVERY }))
 }

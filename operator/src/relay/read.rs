@@ -24,6 +24,8 @@ pub struct World {
     pub admin: AdminSecret,
     /// The database's URL, where the spec refers to one.
     pub database_url: Option<SecretValue>,
+    /// The admin token of sibling relays, where the spec refers to one.
+    pub sibling_token: Option<SecretValue>,
     /// The relay's StatefulSet.
     pub stateful_set: Option<Arc<StatefulSet>>,
     /// The relay's firehose Service.
@@ -38,6 +40,8 @@ pub struct World {
     pub door: Option<Door>,
     /// The relay's status document, where there is somebody to ask.
     pub document: Option<Result<Document, AskError>>,
+    /// The domains that the relay bans; asked only where the spec bans some, or did.
+    pub banned_domains: Option<Result<Vec<String>, AskError>>,
     /// The API server can resize pods. It is asked only where that is wanted.
     pub can_resize: bool,
 }
@@ -88,6 +92,10 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         Some(reference) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
         None => None,
     };
+    let sibling_token = match &relay.spec.upstream.sibling_token_secret_ref {
+        Some(reference) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
+        None => None,
+    };
     let cache = &context.cache;
     let pod = cached(&cache.pods, &names::pod(&name), &namespace);
     let metric_names = build::metric_names(relay.spec.implementation);
@@ -105,6 +113,15 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         Some(door) => Some(context.admin.status(door).await),
         None => None,
     };
+    let was_banned = relay.status.as_ref().is_some_and(|status| !status.banned_domains.is_empty());
+    let banned_domains = match &door {
+        // One that does not answer at all is not asked twice.
+        Some(door) if was_banned || !relay.spec.upstream.banned_domains.is_empty() => match &document {
+            Some(Err(error)) => Some(Err(error.clone())),
+            _ => Some(context.admin.banned_domains(door).await),
+        },
+        _ => None,
+    };
     let can_resize = match relay.spec.memory.resize {
         MemoryResize::InPlace => can_resize(context).await?,
         MemoryResize::Never => false,
@@ -112,6 +129,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
     Ok(World {
         admin,
         database_url,
+        sibling_token,
         stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
         pod,
@@ -119,6 +137,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         foreign,
         door,
         document,
+        banned_domains,
         can_resize,
     })
 }

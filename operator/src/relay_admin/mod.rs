@@ -1,4 +1,4 @@
-//! The relay's admin API, as far as the operator uses it: a bounded client, the status document, and backfill jobs; and the
+//! The relay's admin API, as far as the operator uses it: a bounded client, the status document, backfill jobs, bans; and the
 //! metrics of relays of other projects, which have no more.
 
 mod jobs;
@@ -118,6 +118,41 @@ impl Client {
             Ok(_) | Err(AskError::Status(404)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The domains that the relay bans.
+    ///
+    /// # Errors
+    ///
+    /// See [`AskError`].
+    pub async fn banned_domains(&self, door: &Door) -> Result<Vec<String>, AskError> {
+        #[derive(Deserialize)]
+        struct Listed {
+            banned_domains: Vec<String>,
+        }
+        let body = answer(self.request(door, Method::GET, "subs/listDomainBans")?).await?;
+        let listed = serde_json::from_slice::<Listed>(&body).map_err(|error| AskError::Malformed(error.to_string()))?;
+        Ok(listed.banned_domains)
+    }
+
+    /// Bans a domain, with everything below it; that it is banned already is as good.
+    ///
+    /// # Errors
+    ///
+    /// See [`AskError`].
+    pub async fn ban_domain(&self, door: &Door, domain: &str) -> Result<(), AskError> {
+        let request = self.request(door, Method::POST, "subs/banDomain")?;
+        answer(request.json(&serde_json::json!({ "domain": domain }))).await.map(drop)
+    }
+
+    /// Takes hosts of a domain again; that it was not banned is as good.
+    ///
+    /// # Errors
+    ///
+    /// See [`AskError`].
+    pub async fn unban_domain(&self, door: &Door, domain: &str) -> Result<(), AskError> {
+        let request = self.request(door, Method::POST, "subs/unbanDomain")?;
+        answer(request.json(&serde_json::json!({ "domain": domain }))).await.map(drop)
     }
 
     /// The metrics of a relay of another project, which asks for no token: each line to `take`, but for those that are no

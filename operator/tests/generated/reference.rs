@@ -23,6 +23,10 @@ pub fn markdown(crd: &Value) -> String {
 fn rows(page: &mut String, path: &str, schema: &Value) {
     let Some(properties) = schema["properties"].as_object() else { return };
     for (name, field) in properties {
+        // Kubernetes' own types are without text here, and explained elsewhere.
+        if field["description"].is_null() {
+            continue;
+        }
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let required = schema["required"].as_array().is_some_and(|names| names.contains(&Value::from(name.as_str())));
         let default = match &field["default"] {

@@ -6,6 +6,7 @@ mod backfill;
 mod foreign;
 mod memory;
 mod relay;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;

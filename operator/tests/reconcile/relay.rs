@@ -1,5 +1,6 @@
-//! A relay's admin API, as far as the operator asks it: the status document, and jobs that do nothing.
+//! A relay's admin API, as far as the operator asks it: the status document, jobs that do nothing, and bans.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
@@ -16,11 +17,12 @@ pub struct FakeRelay(Arc<Mutex<Inner>>);
 
 struct Inner {
     document: Value,
+    banned: BTreeSet<String>,
     requests: Vec<String>,
     mood: Mood,
 }
 
-/// How the relay takes changes of its jobs.
+/// How the relay takes changes of its jobs and bans.
 #[derive(Clone, Copy)]
 pub enum Mood {
     /// It makes them.
@@ -34,7 +36,12 @@ pub enum Mood {
 impl FakeRelay {
     /// Starts it, and names the port of its admin API.
     pub async fn start(document: Value) -> (Self, u16) {
-        let relay = Self(Arc::new(Mutex::new(Inner { document, requests: Vec::new(), mood: Mood::Willing })));
+        let relay = Self(Arc::new(Mutex::new(Inner {
+            document,
+            banned: BTreeSet::new(),
+            requests: Vec::new(),
+            mood: Mood::Willing,
+        })));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let router = Router::new().fallback(handle).with_state(relay.clone());
@@ -58,6 +65,17 @@ impl FakeRelay {
         change(inner.jobs().iter_mut().find(|job| job["name"] == name).unwrap());
     }
 
+    /// Bans a domain, or lets it in, behind the operator's back.
+    pub fn set_banned(&self, domain: &str, is_banned: bool) {
+        let banned = &mut self.0.lock().unwrap().banned;
+        let _ = if is_banned { banned.insert(domain.into()) } else { banned.remove(domain) };
+    }
+
+    /// The domains that it bans.
+    pub fn banned(&self) -> Vec<String> {
+        self.0.lock().unwrap().banned.iter().cloned().collect()
+    }
+
     /// What it says of itself from now on; its metrics are text under the key `metrics`.
     pub fn set_document(&self, document: Value) {
         self.0.lock().unwrap().document = document;
@@ -74,17 +92,35 @@ impl Inner {
         self.document["backfill"]["jobs"].as_array_mut().unwrap()
     }
 
+    fn refusal(&self) -> Option<Response> {
+        let Mood::Refusing(status, message) = self.mood else { return None };
+        let error = Json(json!({"error": "Refused", "message": message}));
+        Some((StatusCode::from_u16(status).unwrap(), error).into_response())
+    }
+
+    fn ban(&mut self, path: &str, body: &Value) -> Response {
+        let domain = body["domain"].as_str().unwrap().to_owned();
+        let verb = path.rsplit('/').next().unwrap();
+        self.requests.push(format!("{verb} {domain}"));
+        if let Some(refusal) = self.refusal() {
+            return refusal;
+        }
+        let changed = if verb == "banDomain" { self.banned.insert(domain) } else { self.banned.remove(&domain) };
+        Json(json!({ "changed": changed })).into_response()
+    }
+
     fn answer(&mut self, method: &Method, path: &str, body: &Value) -> Response {
         let Some(name) = path.strip_prefix("/admin/backfill/jobs/") else {
             return match path {
+                "/admin/subs/listDomainBans" => Json(json!({"banned_domains": self.banned})).into_response(),
+                "/admin/subs/banDomain" | "/admin/subs/unbanDomain" => self.ban(path, body),
                 "/metrics" => self.document["metrics"].as_str().unwrap_or_default().to_owned().into_response(),
                 _ => Json(self.document.clone()).into_response(),
             };
         };
         self.requests.push(if body.is_null() { format!("{method} {name}") } else { format!("{method} {name} {body}") });
-        if let Mood::Refusing(status, message) = self.mood {
-            let error = Json(json!({"error": "Refused", "message": message}));
-            return (StatusCode::from_u16(status).unwrap(), error).into_response();
+        if let Some(refusal) = self.refusal() {
+            return refusal;
         }
         let jobs = self.jobs();
         let known = jobs.iter().position(|job| job["name"] == name);

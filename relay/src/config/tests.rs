@@ -64,7 +64,7 @@ fn every_setting_can_be_written_in_the_file() {
         new-hosts-per-day = 0
         discovery-interval = "2h"
         sibling-relays = ["https://relay2.example.com/"]
-        sibling-token = "of the sibling"
+        sibling-token = "of-the-sibling\n"
         max-consumers = 5
         trust-forwarded-for = true
         collections-min-accounts = 5
@@ -83,6 +83,7 @@ fn every_setting_can_be_written_in_the_file() {
     assert_eq!(config.new_hosts_per_day, None, "0 is no limit");
     assert_eq!(config.discovery_interval, Duration::from_secs(7200));
     assert_eq!(config.sibling_relays, ["https://relay2.example.com"]);
+    assert_eq!(config.sibling_token.as_deref(), Some("of-the-sibling"), "without the line break");
     assert_eq!((config.validation, config.durability), (Validation::Observe, Durability::Os));
     assert_eq!(config.log_compression, LogCompression::None);
 }

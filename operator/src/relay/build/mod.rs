@@ -112,6 +112,9 @@ fn fingerprint(relay: &ValidRelay, config: &str) -> String {
     if let Some(database) = &relay.database {
         context.update(database.value.expose().as_bytes());
     }
+    if let Some(token) = &relay.sibling_token {
+        context.update(token.value.expose().as_bytes());
+    }
     HEXLOWER.encode(&context.sign().as_ref()[..16])
 }
 

@@ -4,17 +4,19 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, ContainerResizePolicy, HTTPGetAction, LocalObjectReference,
+    Capabilities, Container, ContainerPort, ContainerResizePolicy, EnvVar, HTTPGetAction, LocalObjectReference,
     PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
     ResourceRequirements, SeccompProfile, SecurityContext, TCPSocketAction, VolumeMount, VolumeResourceRequirements,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::implementation::{Check, Port, Profile};
 use crate::api::{MemoryResize, PullPolicy};
+use crate::relay::byte_size::ByteSize;
 use crate::relay::names;
-use crate::relay::validate::{Resources, ValidRelay};
+use crate::relay::validate::{Cpu, Resources, ValidRelay};
 
 /// Where the volume is mounted.
 pub(super) const DATA_DIR: &str = "/data";
@@ -51,8 +53,12 @@ pub(super) fn build(relay: &ValidRelay, profile: Profile, fingerprint: &str, mem
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(names::labels(&relay.name)),
-                    annotations: Some(BTreeMap::from([(FINGERPRINT.into(), fingerprint.into())])),
+                    // The operator's own go last: they cannot be others'.
+                    labels: Some(merged(&relay.pod.labels, names::labels(&relay.name))),
+                    annotations: Some(merged(
+                        &relay.pod.annotations,
+                        BTreeMap::from([(FINGERPRINT.into(), fingerprint.into())]),
+                    )),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod(relay, profile, memory)),
@@ -74,6 +80,9 @@ fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(relay.grace_seconds()),
         node_selector: non_empty(relay.node_selector.clone()),
+        tolerations: non_empty(relay.pod.tolerations.clone()),
+        affinity: relay.pod.affinity.clone(),
+        priority_class_name: relay.pod.priority_class.clone(),
         image_pull_secrets: non_empty(
             pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>(),
         ),
@@ -106,11 +115,11 @@ fn container(relay: &ValidRelay, profile: Profile, memory: Resources) -> Contain
         ),
         args: profile.args,
         working_dir: profile.working_dir.map(str::to_owned),
-        env: non_empty(profile.env),
+        env: non_empty(env(relay, profile.env)),
         ports: Some(std::iter::once(profile.firehose).chain(profile.internal).map(port).collect()),
         resources: Some(ResourceRequirements {
-            requests: Some(BTreeMap::from([("memory".into(), memory.request.into())])),
-            limits: Some(BTreeMap::from([("memory".into(), memory.limit.into())])),
+            requests: Some(quantities(memory.request, relay.pod.cpu_request)),
+            limits: Some(quantities(memory.limit, relay.pod.cpu_limit)),
             ..ResourceRequirements::default()
         }),
         resize_policy: (relay.memory.resize == MemoryResize::InPlace).then(|| {
@@ -131,6 +140,26 @@ fn container(relay: &ValidRelay, profile: Profile, memory: Resources) -> Contain
         volume_mounts: Some(std::iter::once(mount("data", DATA_DIR, None)).chain(profile.mounts).collect()),
         ..Container::default()
     }
+}
+
+/// What the program is told by its environment, and behind it what the spec adds.
+fn env(relay: &ValidRelay, mut own: Vec<EnvVar>) -> Vec<EnvVar> {
+    let added = relay.pod.env.iter();
+    own.extend(added.map(|(name, value)| EnvVar {
+        name: name.clone(),
+        value: Some(value.clone()).filter(|value| !value.is_empty()), // the API server drops empty ones
+        ..EnvVar::default()
+    }));
+    own
+}
+
+fn quantities(memory: ByteSize, cpu: Option<Cpu>) -> BTreeMap<String, Quantity> {
+    let cpu = cpu.map(|cpu| ("cpu".to_owned(), Quantity(cpu.to_string())));
+    std::iter::once(("memory".to_owned(), memory.into())).chain(cpu).collect()
+}
+
+fn merged(others: &BTreeMap<String, String>, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    others.clone().into_iter().chain(own).collect()
 }
 
 fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {

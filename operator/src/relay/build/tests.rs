@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use super::super::fixtures::{full, full_world, minimal, valid, world};
 use super::super::read::{Lookup, World};
 use super::*;
+use crate::api::Implementation;
+use crate::relay::validate::is_set_by_the_operator;
 use crate::secret::Redacted;
 
 /// The objects of a relay, each by kind and name as YAML.
@@ -86,12 +88,65 @@ fn objects_of_an_indigo_with_what_it_can_do() {
     let mut spec = foreign("Indigo");
     spec["database"] = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
     spec["plcURL"] = json!("http://10.99.0.1:2582");
-    spec["upstream"] = json!({"allowInsecureHosts": true, "limits": {"accountsPerHost": 1000}});
+    spec["upstream"] = json!({
+        "allowInsecureHosts": true, "trustedDomains": ["*.host.bsky.network", "pds.example.com"],
+        "siblingRelays": ["https://relay2.example.com", "http://relay3.example.com"],
+        "limits": {"accountsPerHost": 1000, "newHostsPerDay": 200},
+    });
     spec["validation"] = json!({"mode": "Lenient"});
-    spec["firehose"] = json!({"replayWindow": "24h"});
+    spec["firehose"] = json!({
+        "replayWindow": "24h", "compression": "None", "trustForwardedFor": true, "initialSeq": 1_000_000,
+    });
+    spec["memory"]["identityCache"] = json!("1536Mi");
+    spec["collections"] = json!({"enabled": false});
+    spec["logLevel"] = json!("Warn");
+    spec["pod"] = full()["pod"].clone();
+    spec["pod"]["env"] = json!({"RELAY_HOST_CONCURRENCY": "4"});
     spec["terminationGracePeriodSeconds"] = json!(90);
     spec["access"] = json!({"service": {"type": "NodePort", "nodePort": 30301}});
+    assert_eq!(unsupported(&valid(&spec, &full_world())), [""; 0], "all of it");
     assert_golden("indigo-full", &objects(&spec, &full_world()));
+}
+
+#[test]
+fn what_is_without_a_limit_is_so_for_indigo_too() {
+    let mut spec = foreign("Indigo");
+    spec["upstream"] = json!({"trustedDomains": [], "limits": {"accountsPerHost": 0, "newHostsPerDay": 0}});
+    let env = environment(objects(&spec, &world()));
+    assert_eq!(env["RELAY_DEFAULT_ACCOUNT_LIMIT"], "10000000", "0 lets nobody in");
+    assert_eq!(env["RELAY_NEW_HOSTS_PER_DAY_LIMIT"], "1000000000", "0 lets nobody in");
+    assert_eq!(env["RELAY_TRUSTED_DOMAINS"], "nobody.invalid", "an empty list would be its default");
+}
+
+/// The variables of the relay's container that are no secrets.
+fn environment(children: Children) -> std::collections::BTreeMap<String, String> {
+    let pod = children.stateful_set.spec.unwrap().template.spec.unwrap();
+    let variables = pod.containers.into_iter().next().unwrap().env.unwrap_or_default();
+    variables.into_iter().map(|variable| (variable.name, variable.value.unwrap_or_default())).collect()
+}
+
+#[test]
+fn what_the_operator_sets_in_the_environment_no_spec_sets() {
+    for (implementation, spec) in of_each_program() {
+        let mut relay = valid(&spec, &full_world());
+        relay.pod.env.clear();
+        for name in environment(build(&relay, relay.memory.at(relay.memory.limit)).unwrap()).into_keys() {
+            assert!(is_set_by_the_operator(implementation, &name), "{implementation:?} {name}");
+        }
+    }
+}
+
+/// A spec of each program that says all that it has a variable for.
+fn of_each_program() -> [(Implementation, Value); 3] {
+    let mut zlay = foreign("Zlay");
+    zlay["database"] = full()["database"].clone();
+    zlay["firehose"] = json!({"replayWindow": "90m"});
+    zlay["upstream"] = json!({"bootstrapRelays": ["https://bsky.network"]});
+    let mut indigo = foreign("Indigo");
+    for section in ["upstream", "firehose", "validation", "logLevel", "plcURL"] {
+        indigo[section] = full()[section].clone();
+    }
+    [(Implementation::Bundled, full()), (Implementation::Indigo, indigo), (Implementation::Zlay, zlay)]
 }
 
 #[test]
@@ -99,6 +154,18 @@ fn objects_of_a_zlay() {
     let mut spec = foreign("Zlay");
     spec["database"] = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
     assert_golden("zlay", &objects(&spec, &full_world()));
+}
+
+#[test]
+fn objects_of_a_zlay_with_what_it_can_do() {
+    let mut spec = foreign("Zlay");
+    spec["database"] = json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}});
+    spec["upstream"] = json!({"bootstrapRelays": ["https://relay.example.com"]});
+    spec["firehose"] = json!({"replayWindow": "90m"});
+    spec["pod"] = full()["pod"].clone();
+    spec["pod"]["env"] = json!({"FRAME_WORKERS": "32"});
+    assert_eq!(unsupported(&valid(&spec, &full_world())), [""; 0], "all of it");
+    assert_golden("zlay-full", &objects(&spec, &full_world()));
 }
 
 #[test]
@@ -129,6 +196,43 @@ fn the_configuration_is_the_recorded_one() {
 }
 
 #[test]
+fn every_setting_is_in_the_reference() {
+    let page = include_str!("../../../../docs/reference/settings.md");
+    let is_there = |name: &str| page.contains(&format!("`{name}`"));
+    let configuration = include_str!("../../../../docs/reference/configuration.md");
+    for row in configuration.lines().filter(|line| line.starts_with("| `--")) {
+        let setting = row.trim_start_matches("| `--").split([' ', '`', ',']).next().unwrap();
+        // A list is named in the plural there.
+        let named = [setting.to_owned(), format!("{setting}s")];
+        let is_log = setting == "log"; // `RELAY_LOG` here, since it is none of the file
+        assert!(is_log || named.iter().any(|name| is_there(name)), "docs/reference/settings.md: {setting}");
+    }
+    for field in unsupported_of_every_program() {
+        let field = field.trim_start_matches("spec.");
+        let elsewhere = matches!(field, "backfill" | "collections.enabled");
+        assert!(elsewhere || is_there(field), "docs/reference/settings.md: {field}");
+    }
+    for (_, spec) in of_each_program() {
+        let relay = valid(&spec, &full_world());
+        let added = &relay.pod.env;
+        for name in environment(build(&relay, relay.memory.at(relay.memory.limit)).unwrap()).into_keys() {
+            assert!(added.contains_key(&name) || is_there(&name), "docs/reference/settings.md: {name}");
+        }
+    }
+}
+
+/// Fields that one program or another does nothing about.
+fn unsupported_of_every_program() -> Vec<&'static str> {
+    let of = |implementation: &str| {
+        let mut every = full();
+        every["implementation"] = json!(implementation);
+        every["memory"].as_object_mut().unwrap().remove("resize");
+        unsupported(&valid(&every, &full_world()))
+    };
+    [of("Indigo"), of("Zlay")].concat()
+}
+
+#[test]
 fn no_object_but_the_secret_holds_a_secret() {
     let mut world = full_world();
     world.admin.generated = true;
@@ -139,7 +243,7 @@ fn no_object_but_the_secret_holds_a_secret() {
     let mut foreign = objects(&zlay, &world);
     foreign.admin_secret = None;
     let yaml: String = documents(&children).into_iter().chain(documents(&foreign)).map(|(_, yaml)| yaml).collect();
-    for secret in ["t0ken", "postgres://"] {
+    for secret in ["t0ken", "t0ken-of-siblings", "postgres://"] {
         assert!(!yaml.contains(secret), "{secret:?} is in an object that anyone may read");
     }
 }
@@ -169,6 +273,14 @@ fn the_pod_is_replaced_when_its_files_change_and_only_then() {
     spec["memory"]["max"] = json!("4Gi");
     spec["update"] = json!({});
     assert_eq!(template(&spec, &full_world()), base, "how far the limit may grow is the operator's");
+
+    let mut world = full_world();
+    world.sibling_token.as_mut().unwrap().value = Lookup::Found(Redacted::new("t0ken-of-others".into()));
+    assert_ne!(template(&full(), &world), base, "another token of siblings is another environment");
+
+    let mut spec = full();
+    spec["upstream"]["bannedDomains"] = json!([]);
+    assert_eq!(template(&spec, &full_world()), base, "bans are the admin API's");
 
     let mut spec = full();
     spec["backfill"] = json!({});

@@ -26,6 +26,8 @@ pub(super) const MEMORY_HEALTHY: &str = "MemoryHealthy";
 pub(super) const BACKFILL_COMPLETE: &str = "BackfillComplete";
 /// A relay of another project does something about every field of the spec.
 pub(super) const SPEC_SUPPORTED: &str = "SpecSupported";
+/// The relay bans the domains that the spec does, and did.
+pub(super) const BANS_APPLIED: &str = "BansApplied";
 /// The operator changes nothing.
 const PAUSED: &str = "Paused";
 

@@ -83,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::relay::fixtures::{full_world, valid, world};
+    use crate::relay::fixtures::{full, full_world, valid, world};
     use crate::relay::foreign::{Figures, History};
     use crate::relay_admin::AskError;
 
@@ -113,6 +113,20 @@ mod tests {
         }
     }
 
+    const INDIGO_LACKS: &str = "Indigo gets nothing of: spec.memory.blockCache, spec.plcExport, \
+        spec.upstream.bootstrapRelays, spec.upstream.discoveryInterval, spec.upstream.hosts, spec.upstream.bannedDomains, \
+        spec.upstream.siblingTokenSecretRef, spec.upstream.limits.eventsPerSecond, spec.upstream.limits.maxHosts, \
+        spec.validation.hosts, spec.firehose.maxSize, spec.firehose.maxConsumers, spec.firehose.maxConsumersPerAddress, \
+        spec.collections.minAccounts, spec.backfill.";
+    const ZLAY_LACKS: &str = "Zlay gets nothing of: spec.memory.identityCache, spec.memory.blockCache, spec.plcURL, \
+        spec.plcExport, spec.upstream.discoveryInterval, spec.upstream.hosts, spec.upstream.allowInsecureHosts, \
+        spec.upstream.trustedDomains, spec.upstream.bannedDomains, spec.upstream.siblingRelays, \
+        spec.upstream.siblingTokenSecretRef, spec.upstream.limits.accountsPerHost, spec.upstream.limits.eventsPerSecond, \
+        spec.upstream.limits.newHostsPerDay, spec.upstream.limits.maxHosts, spec.validation.mode, spec.validation.hosts, \
+        spec.firehose.maxSize, spec.firehose.compression, spec.firehose.maxConsumers, \
+        spec.firehose.maxConsumersPerAddress, spec.firehose.trustForwardedFor, spec.firehose.initialSeq, \
+        spec.collections.enabled, spec.collections.minAccounts, spec.backfill, spec.logLevel.";
+
     #[test]
     fn fields_that_do_nothing_are_named() {
         let supported = |implementation: &str, fields: serde_json::Value| {
@@ -127,17 +141,34 @@ mod tests {
             findings(&valid(&spec, &full_world()), &full_world()).unwrap().1
         };
         let upstream = json!({"upstream": {"hosts": ["pds.example.com"], "limits": {"eventsPerSecond": 5}}});
+        let siblings = |urls: &[&str]| json!({"upstream": {"siblingRelays": urls}});
+        let bootstrap = |urls: &[&str]| json!({"upstream": {"bootstrapRelays": urls}});
+        // What a relay of our own can do, but for what validation refuses of others.
+        let every = || {
+            let mut every = full();
+            let fields = every.as_object_mut().unwrap();
+            fields.retain(|name, _| !matches!(name.as_str(), "hostname" | "image" | "database"));
+            fields["memory"].as_object_mut().unwrap().remove("resize");
+            fields["collections"]["enabled"] = json!(false);
+            every
+        };
         let crawl = json!({"backfill": {"crawl": {"enabled": true}}, "validation": {"mode": "Observe"}});
         #[rustfmt::skip]
         let table = [
             ("Indigo", json!({}), "Indigo does what the spec says."),
             ("Indigo", upstream.clone(), "Indigo gets nothing of: spec.upstream.hosts, spec.upstream.limits.eventsPerSecond."),
-            ("Indigo", crawl.clone(), "Indigo gets nothing of: spec.validation.mode: Observe, spec.backfill."),
+            ("Indigo", crawl.clone(), "Indigo gets nothing of: spec.validation.mode, spec.backfill."),
             ("Indigo", json!({"validation": {"mode": "Lenient"}, "firehose": {"replayWindow": "2h"}}), "Indigo does what the spec says."),
             ("Zlay", json!({}), "Zlay does what the spec says."),
-            ("Zlay", upstream, "Zlay gets nothing of: spec.upstream."),
+            ("Indigo", siblings(&["https://a.example", "http://b.example/"]), "Indigo does what the spec says."),
+            ("Indigo", siblings(&["https://a.example", "https://b.example:3001"]), "Indigo gets nothing of: spec.upstream.siblingRelays."),
+            ("Indigo", every(), INDIGO_LACKS),
+            ("Zlay", upstream, "Zlay gets nothing of: spec.upstream.hosts, spec.upstream.limits.eventsPerSecond."),
+            ("Zlay", bootstrap(&["https://bsky.network"]), "Zlay does what the spec says."),
+            ("Zlay", bootstrap(&["https://bsky.network", "https://a.example"]), "Zlay gets nothing of: spec.upstream.bootstrapRelays."),
+            ("Zlay", every(), ZLAY_LACKS),
             ("Zlay", crawl, "Zlay gets nothing of: spec.validation.mode, spec.backfill."),
-            ("Zlay", json!({"firehose": {"replayWindow": "2h"}}), "Zlay gets nothing of: spec.firehose."),
+            ("Zlay", json!({"firehose": {"replayWindow": "2h"}}), "Zlay does what the spec says."),
         ];
         for (implementation, fields, message) in table {
             assert_eq!(supported(implementation, fields.clone()).message, message, "{implementation} {fields}");

@@ -4,6 +4,7 @@
 //! changed noticeably, and then at most every [`FIGURES_EVERY`].
 
 mod backfill;
+mod bans;
 mod conditions;
 mod figures;
 mod foreign;
@@ -22,6 +23,7 @@ pub(super) use self::conditions::quote;
 
 use self::conditions::{Finding, Verdict};
 use super::apply::Applied;
+use super::bans::Bans;
 use super::endings::{self, New, Observed};
 use super::jobs::Jobs;
 use super::names::OPERATOR;
@@ -41,6 +43,8 @@ pub(super) struct Done {
     pub(super) evicted: Option<String>,
     /// Of the backfill jobs.
     pub(super) jobs: Jobs,
+    /// Of the domains that the spec bans.
+    pub(super) bans: Bans,
 }
 
 /// Reports a Relay that could be built, and says whether it is calm: ready, and its memory is not short.
@@ -52,7 +56,7 @@ pub(super) async fn report(
     applied: &Result<Applied, Error>,
     done: Done,
 ) -> Result<bool, Error> {
-    let Done { resize, evicted, jobs } = &done;
+    let Done { resize, evicted, jobs, bans } = &done;
     let now = Timestamp::now();
     let before = relay.status.as_ref();
     let told = before.and_then(|before| before.backfill.as_ref());
@@ -69,6 +73,7 @@ pub(super) async fn report(
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
         backfill: backfill::status(told, jobs),
+        banned_domains: bans.ours.clone(),
         resize: resize.clone(),
         restarts: Some(ends.status),
         ..RelayStatus::default()
@@ -84,7 +89,8 @@ pub(super) async fn report(
     let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
     let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
     let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
-    let findings = conditions::findings(valid, world, applied, memory, backfill);
+    let mut findings = conditions::findings(valid, world, applied, memory, backfill);
+    findings.extend(bans::finding(valid, bans));
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
     Ok(ready && !is_short && !is_moving)
@@ -98,6 +104,7 @@ pub(super) async fn invalid(context: &Context, relay: &Relay, world: &World, inv
     let ends = ends(before, world, now);
     let status = RelayStatus {
         backfill: before.and_then(|before| before.backfill.clone()),
+        banned_domains: before.map(|before| before.banned_domains.clone()).unwrap_or_default(),
         resize: before.and_then(|before| before.resize.clone()),
         restarts: Some(ends.status),
         ..RelayStatus::default()

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Invalid, check, size};
-use crate::api::{MemoryResize, MemorySpec, patterns};
+use super::{Invalid, check, size, within};
+use crate::api::{CACHES_NEED_ROOM, MemoryResize, MemorySpec, patterns};
 use crate::relay::byte_size::ByteSize;
 
 /// Smallest memory limit a relay can plan its queues and caches in.
@@ -33,6 +33,10 @@ pub struct Memory {
     pub soft_percent: i32,
     /// Hard mark, in percent of the limit.
     pub hard_percent: i32,
+    /// Memory of the cache of identities.
+    pub identity_cache: Option<ByteSize>,
+    /// Memory of the block cache.
+    pub block_cache: Option<ByteSize>,
     /// How another limit comes about.
     pub resize: MemoryResize,
     /// Restarts for memory that the relay makes in an hour.
@@ -96,12 +100,22 @@ pub(super) fn memory(spec: &MemorySpec) -> Result<Memory, Invalid> {
         ));
     }
     within("spec.memory.maxRestartsPerHour", spec.max_restarts_per_hour, &RESTARTS_PER_HOUR)?;
+    let identity_cache = sized("spec.memory.identityCache", &spec.identity_cache)?;
+    let block_cache = sized("spec.memory.blockCache", &spec.block_cache)?;
+    // The relay knows what fits, and refuses to start; what fits in no way can be said before.
+    let caches = [identity_cache, block_cache].iter().flatten().fold(0_u64, |sum, cache| sum.saturating_add(cache.0));
+    let soft = limit.0 / 100 * u64::from(spec.soft_percent.unsigned_abs());
+    if caches >= soft {
+        return refused(format!("spec.{CACHES_NEED_ROOM}"));
+    }
     Ok(Memory {
         request: request.filter(|request| *request != limit),
         limit,
         max: max.unwrap_or(limit),
         soft_percent: spec.soft_percent,
         hard_percent: spec.hard_percent,
+        identity_cache,
+        block_cache,
         resize: spec.resize,
         restarts_per_hour: spec.max_restarts_per_hour,
         restart_cooldown: spec.restart_cooldown.clone(),
@@ -113,11 +127,4 @@ pub(super) fn grace_seconds(seconds: Option<i64>) -> Result<Option<i64>, Invalid
         within("spec.terminationGracePeriodSeconds", seconds, &GRACE_SECONDS)?;
     }
     Ok(seconds)
-}
-
-fn within<N: PartialOrd + std::fmt::Display>(path: &str, number: N, range: &RangeInclusive<N>) -> Result<(), Invalid> {
-    if range.contains(&number) {
-        return Ok(());
-    }
-    Err(Invalid::Spec(format!("{path} is {number}; it must be between {} and {}", range.start(), range.end())))
 }

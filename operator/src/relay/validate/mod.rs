@@ -6,9 +6,14 @@
 mod backfill;
 mod implementation;
 mod memory;
+mod pod;
+mod settings;
+mod upstream;
 mod window;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -18,12 +23,15 @@ use super::byte_size::ByteSize;
 use super::read::{Lookup, SecretValue, World};
 use crate::api::patterns::{self, Pattern};
 use crate::api::{
-    BackfillSpec, Durability, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType,
-    StorageSpec, UpstreamSpec, ValidationMode,
+    BackfillSpec, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,
 };
 use crate::secret::Redacted;
 
 pub use memory::{Memory, Resources};
+#[cfg(test)]
+pub(super) use pod::is_set_by_the_operator;
+pub use pod::{Cpu, Pod};
+pub use settings::{Firehose, PlcExport, Settings};
 pub use window::Window;
 
 /// Time to store cursors and to close every consumer's connection properly, where the spec does not say.
@@ -62,12 +70,16 @@ pub struct ValidRelay {
     pub node_selector: BTreeMap<String, String>,
     /// The firehose's Service.
     pub service: ServiceSpec,
-    /// What goes into the relay's configuration file.
+    /// What the relay is told, beside its memory.
     pub settings: Settings,
     /// What is declared of backfills.
     pub backfill: BackfillSpec,
     /// The external database.
     pub database: Option<SecretKey>,
+    /// The admin token of sibling relays, where it is not that of this one.
+    pub sibling_token: Option<SecretKey>,
+    /// What else the pod has.
+    pub pod: Pod,
     /// The admin token.
     pub admin: SecretKey,
     /// The admin token is new: its Secret is still to be made.
@@ -98,21 +110,6 @@ pub struct Image {
     pub pull_policy: PullPolicy,
     /// Names of the Secrets with credentials.
     pub pull_secrets: Vec<String>,
-}
-
-/// What goes into the relay's configuration file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// The PLC directory.
-    pub plc_url: String,
-    /// Which hosts to crawl.
-    pub upstream: UpstreamSpec,
-    /// How events are checked.
-    pub validation: ValidationMode,
-    /// How far back consumers may resume.
-    pub replay_window: String,
-    /// When an event counts as written.
-    pub durability: Durability,
 }
 
 /// A key of a Secret that is there, or will be.
@@ -148,6 +145,16 @@ pub enum Invalid {
         /// The key.
         key: String,
     },
+    /// A key that holds more than the one token that is needed.
+    #[error(
+        "the Secret {name} must hold one token alone under the key {key}, without a name or a second line; put it there"
+    )]
+    SeveralTokens {
+        /// Name of the Secret.
+        name: String,
+        /// The key.
+        key: String,
+    },
 }
 
 impl Invalid {
@@ -158,7 +165,7 @@ impl Invalid {
             Self::Spec(_) => "InvalidSpec",
             Self::Storage(_) => "StorageImmutable",
             Self::NoSecret(_) => "SecretNotFound",
-            Self::NoKey { .. } => "SecretKeyMissing",
+            Self::NoKey { .. } | Self::SeveralTokens { .. } => "SecretKeyMissing",
         }
     }
 
@@ -167,6 +174,13 @@ impl Invalid {
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Spec(_) | Self::Storage(_))
     }
+}
+
+fn within<N: PartialOrd + Display>(path: &str, number: N, range: &RangeInclusive<N>) -> Result<(), Invalid> {
+    if range.contains(&number) {
+        return Ok(());
+    }
+    Err(Invalid::Spec(format!("{path} is {number}; it must be between {} and {}", range.start(), range.end())))
 }
 
 /// Checks `relay` and what it refers to. `default_image` is used where the spec names none.
@@ -204,10 +218,15 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         storage_class: spec.storage.storage_class_name.clone(),
         node_selector: node_selector(spec)?,
         service: service(&spec.access.service)?,
-        settings: settings(spec)?,
+        settings: settings::settings(spec, storage_size)?,
         backfill: backfill::backfill(&spec.backfill)?,
         database: world.database_url.as_ref().map(database).transpose()?,
-        admin: admin(&world.admin.secret)?,
+        sibling_token: match (spec.implementation, &world.sibling_token) {
+            (Implementation::Bundled, Some(secret)) => Some(sibling_token(secret)?),
+            _ => None, // others have no use for it
+        },
+        pod: pod::pod(&spec.pod, spec.implementation)?,
+        admin: token("spec.admin.secretRef", &world.admin.secret)?,
         admin_generated: world.admin.generated,
         name,
     })
@@ -303,36 +322,6 @@ fn service(spec: &ServiceSpec) -> Result<ServiceSpec, Invalid> {
     }
 }
 
-fn settings(spec: &RelaySpec) -> Result<Settings, Invalid> {
-    check("spec.plcURL", &spec.plc_url, patterns::URL)?;
-    for url in &spec.upstream.bootstrap_relays {
-        check("spec.upstream.bootstrapRelays", url, patterns::URL)?;
-    }
-    for host in &spec.upstream.hosts {
-        check("spec.upstream.hosts", host, patterns::ANY_HOST)?;
-        if !spec.upstream.allow_insecure_hosts {
-            check("spec.upstream.hosts", host, patterns::PUBLIC_HOST)?;
-        }
-    }
-    let limits = &spec.upstream.limits;
-    for (name, limit) in [("accountsPerHost", limits.accounts_per_host), ("eventsPerSecond", limits.events_per_second)]
-    {
-        if limit.is_some_and(|limit| limit < 0) {
-            return Err(Invalid::Spec(format!(
-                "spec.upstream.limits.{name} must not be negative; 0 switches the limit off"
-            )));
-        }
-    }
-    check("spec.firehose.replayWindow", &spec.firehose.replay_window, patterns::DURATION)?;
-    Ok(Settings {
-        plc_url: spec.plc_url.clone(),
-        upstream: spec.upstream.clone(),
-        validation: spec.validation.mode,
-        replay_window: spec.firehose.replay_window.clone(),
-        durability: spec.firehose.durability,
-    })
-}
-
 /// The value of the Secret that `path` refers to.
 fn found(path: &str, secret: &SecretValue) -> Result<SecretKey, Invalid> {
     check(&format!("{path}.name"), &secret.name, patterns::OBJECT_NAME)?;
@@ -348,13 +337,23 @@ fn found(path: &str, secret: &SecretValue) -> Result<SecretKey, Invalid> {
     }
 }
 
-/// The admin token travels in an HTTP header, which not every text can.
-fn admin(secret: &SecretValue) -> Result<SecretKey, Invalid> {
-    let token = found("spec.admin.secretRef", secret)?;
+/// An admin token travels in an HTTP header, which not every text can.
+fn token(path: &str, secret: &SecretValue) -> Result<SecretKey, Invalid> {
+    let token = found(path, secret)?;
     if token.value.first_token().bytes().all(|b| b.is_ascii_graphic()) {
         Ok(token)
     } else {
         Err(Invalid::NoKey { name: token.name, key: token.key })
+    }
+}
+
+/// The relay takes the whole value of this one for the token.
+fn sibling_token(secret: &SecretValue) -> Result<SecretKey, Invalid> {
+    let token = token("spec.upstream.siblingTokenSecretRef", secret)?;
+    if token.value.first_token() == token.value.expose() {
+        Ok(token)
+    } else {
+        Err(Invalid::SeveralTokens { name: token.name, key: token.key })
     }
 }
 

@@ -63,6 +63,19 @@ fn good_specs_pass_the_schema_and_the_operator() {
         ),
         ("a crawl alone", with(minimal(), "/backfill/crawl", json!({"enabled": true}))),
         ("a verification alone", with(minimal(), "/backfill/verify", json!({"enabled": true}))),
+        ("no host is trusted", with(minimal(), "/upstream/trustedDomains", json!([]))),
+        ("the export of the directory", with(minimal(), "/plcExport", json!({"enabled": true}))),
+        ("a log of the most that fits", with(minimal(), "/firehose/maxSize", json!("400Gi"))),
+        (
+            "caches just below the mark",
+            with(minimal(), "/memory", json!({"limit": "1000M", "identityCache": "799999999"})),
+        ),
+        ("a pod that bears all", with(minimal(), "/pod/tolerations", json!([{"operator": "Exists"}]))),
+        (
+            "labels of others",
+            with(minimal(), "/pod/labels", json!({"app.kubernetes.io/part-of": "a", "example.com/x": ""})),
+        ),
+        ("equal shares of a processor", with(minimal(), "/pod/cpu", json!({"request": "1500m", "limit": "1500m"}))),
         ("node port of a load balancer", with(full(), "/access/service/type", json!("LoadBalancer"))),
     ] {
         assert_eq!(cel(&spec, None), Vec::<String>::new(), "schema: {case}");
@@ -101,7 +114,28 @@ fn bad_specs_are_refused_by_the_schema_and_by_the_operator_with_the_same_sentenc
         ("/upstream/hosts", json!(["a.b/c"]), "write a host as NAME or NAME:PORT"),
         ("/upstream", json!({"hosts": ["10.0.0.7:2583"]}), "need allowInsecureHosts: true"),
         ("/upstream", json!({"hosts": ["localhost:2583"], "allowInsecureHosts": false}), "need allowInsecureHosts: true"),
+        ("/upstream/discoveryInterval", json!("hourly"), "write a whole number of seconds, minutes or hours"),
+        ("/upstream/trustedDomains", json!(["*.a.example", "*a.example"]), "write a host, or *. and the domain"),
+        ("/upstream/bannedDomains", json!(["spam.example", "*.spam.example"]), "write a domain in lower case"),
+        ("/upstream/siblingRelays", json!(["relay2.example.com"]), "write the URL of a service without a path"),
+        ("/upstream/siblingRelays", json!([]), "siblingTokenSecretRef needs upstream.siblingRelays"),
+        ("/upstream/siblingTokenSecretRef/name", json!("a/b"), "write the name of an object"),
+        ("/plcExport/url", json!("plc.directory"), "write a URL"),
+        ("/plcExport/enabled", json!(false), "plcExport.url needs plcExport.enabled: true"),
+        ("/validation/hosts", json!([{"match": "a b", "mode": "Lenient"}]), "write a host, or *. and the domain"),
         ("/firehose/replayWindow", json!("3 days"), "write a whole number of seconds, minutes or hours"),
+        ("/firehose/maxSize", json!("all"), "write a whole number of bytes with a unit"),
+        ("/firehose/maxSize", json!("1639Mi"), "must not be above 80 % of storage.size"),
+        ("/memory/identityCache", json!("64 MB"), "write a whole number of bytes with a unit"),
+        ("/memory/identityCache", json!("641Mi"), "together must be below memory.softPercent of memory.limit"),
+        ("/memory/blockCache", json!("768Mi"), "together must be below memory.softPercent of memory.limit"),
+        ("/collections/enabled", json!(false), "the bundled relay always has the directory"),
+        ("/pod/labels", json!({"app.kubernetes.io/instance": "other"}), "must leave to the operator what is its own"),
+        ("/pod/labels", json!({"relay.waow.tech/a": "b"}), "must leave to the operator what is its own"),
+        ("/pod/annotations", json!({"relay.waow.tech/config": "b"}), "must leave to the operator what is its own"),
+        ("/pod/cpu/request", json!("0.5"), "write cores, or thousandths of one"),
+        ("/pod/cpu", json!({"request": "3", "limit": "2500m"}), "pod.cpu.request must not be above"),
+        ("/pod/priorityClassName", json!("High"), "write the name of an object"),
         ("/backfill/sources", json!([{"url": "bsky.network"}]), "write the URL of a service"),
         ("/backfill/sources", json!([]), "are asked of backfill.sources; name a source"),
         ("/backfill/collections", json!({}), "need collections to ask for"),
@@ -126,6 +160,10 @@ fn bad_specs_are_refused_by_the_schema_and_by_the_operator_with_the_same_sentenc
             secret.key = reference["key"].as_str().unwrap().into();
         };
         refer(&mut world.admin.secret, &spec["admin"]["secretRef"]);
+        match &spec["upstream"]["siblingTokenSecretRef"] {
+            Value::Null => world.sibling_token = None,
+            reference => refer(world.sibling_token.as_mut().unwrap(), reference),
+        }
         refer(world.database_url.as_mut().unwrap(), &spec["database"]["externalSecretRef"]);
         let invalid = validate(&relay(&spec), &world, DEFAULT_IMAGE).unwrap_err();
         assert!(invalid.to_string().contains(sentence), "operator: {case}: {invalid}");
@@ -192,6 +230,29 @@ fn what_the_schema_bounds_without_cel_is_refused_by_the_operator_too() {
         ("/node/selector", json!({"a b": "c"}), "a label's key"),
         ("/node/selector", json!({"a": "b c"}), "a label's value"),
         ("/upstream/limits", json!({"accountsPerHost": -1}), "must not be negative"),
+        ("/upstream/limits", json!({"newHostsPerDay": -1}), "must not be negative"),
+        ("/upstream/limits", json!({"maxHosts": 0}), "between 1 and 100000"),
+        (
+            "/validation/hosts",
+            json!([{"match": "a.b", "mode": "Lenient"}, {"match": "a.b", "mode": "Observe"}]),
+            "names a.b twice",
+        ),
+        ("/firehose/maxConsumers", json!(0), "between 1 and 100000"),
+        ("/firehose/maxConsumersPerAddress", json!(100_001), "between 1 and 100000"),
+        ("/firehose/initialSeq", json!(0), "between 1 and 4503599627370496"),
+        ("/collections/minAccounts", json!(-1), "between 0 and 1000000"),
+        ("/pod/labels", json!({"a b": "c"}), "a label's key"),
+        ("/pod/labels", json!({"a": "b c"}), "a label's value"),
+        ("/pod/annotations", json!({"a": "b".repeat(4097)}), "more than 4096 bytes"),
+        ("/pod/env", json!({"A-B": "c"}), "a variable's name"),
+        ("/pod/env", json!({"A": "b".repeat(4097)}), "more than 4096 bytes"),
+        ("/pod/env", json!({"RELAY_LISTEN": "0.0.0.0:1"}), "RELAY_LISTEN is the operator's to set"),
+        ("/pod/tolerations", json!([{"operator": "Gt", "key": "a"}]), "operator is Equal or Exists"),
+        ("/pod/tolerations", json!([{"key": "a", "effect": "Never"}]), "effect is NoSchedule"),
+        ("/pod/tolerations", json!([{"value": "b"}]), "without a key, operator must be Exists"),
+        ("/pod/tolerations", json!([{"key": "a", "operator": "Exists", "value": "b"}]), "there is no value"),
+        ("/pod/tolerations", json!([{"key": "a b"}]), "a label's key"),
+        ("/pod/tolerations", json!([{"key": "a", "tolerationSeconds": 5}]), "needs effect: NoExecute"),
         ("/access/service", json!({"type": "NodePort", "nodePort": 70000}), "between 1 and 65535"),
         ("/backfill/sources", json!([{"url": "https://a.example"}, {"url": "https://a.example"}]), "twice"),
         ("/backfill/sources", json!([{"url": "https://a.example", "requestsPerSecond": 0}]), "between 0.01 and 1000"),
@@ -268,6 +329,38 @@ fn secrets_that_are_missing_are_told_and_looked_for_again() {
         assert_eq!(got.0, reason, "{case}");
         assert!(got.1.contains(name), "{case}: {}", got.1);
     }
+}
+
+#[test]
+fn the_token_of_siblings_is_one_token() {
+    let look = |value| {
+        let mut world = full_world();
+        world.sibling_token.as_mut().unwrap().value = value;
+        validate(&relay(&full()), &world, DEFAULT_IMAGE).err().map(|invalid| {
+            assert!(!invalid.is_final(), "{invalid} can heal without a change of the Relay");
+            assert!(invalid.to_string().contains("sibling"), "{invalid}");
+            invalid.reason()
+        })
+    };
+    let text = |text: &str| Lookup::Found(Redacted::new(text.into()));
+    assert_eq!(look(text("t0ken")), None);
+    assert_eq!(look(text("t0ken ada")), Some("SecretKeyMissing"), "the name would be sent with it");
+    assert_eq!(look(text("t0ken\nother")), Some("SecretKeyMissing"));
+    assert_eq!(look(Lookup::NoSecret), Some("SecretNotFound"));
+}
+
+#[test]
+fn variables_that_the_operator_sets_are_refused_of_each_program() {
+    for (implementation, name) in [("Indigo", "RELAY_PLC_HOST"), ("Indigo", "GOMEMLIMIT"), ("Zlay", "RELAY_UPSTREAM")] {
+        let spec = with(foreign(implementation), "/pod/env", json!({ name: "x" }));
+        let said = message(&spec).unwrap_or_default();
+        assert!(said.contains(&format!("{name} is the operator's to set")), "{said}");
+    }
+    for (implementation, name) in [("Indigo", "RELAY_HOST_CONCURRENCY"), ("Zlay", "FRAME_WORKERS")] {
+        assert_eq!(message(&with(foreign(implementation), "/pod/env", json!({ name: "4" }))), None, "{name}");
+    }
+    let off = with(foreign("Zlay"), "/collections/enabled", json!(false));
+    assert_eq!((cel(&off, None), message(&off)), (Vec::new(), None), "SpecSupported tells what zlay has all the same");
 }
 
 #[test]

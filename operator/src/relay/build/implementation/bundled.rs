@@ -1,8 +1,9 @@
 //! The relay of this project.
 
-use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, KeyToPath, SecretVolumeSource, Volume};
+use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, EnvVar, KeyToPath, SecretVolumeSource, Volume};
 
-use super::{Check, FIREHOSE, Profile, secret_variable};
+use super::{Check, FIREHOSE, Profile, secret_variable, variable};
+use crate::api::LogLevel;
 use crate::relay::build::config_map::{self, FILE};
 use crate::relay::build::stateful_set::{GROUP_READ, TOKEN_DIR, mount};
 use crate::relay::build::{ADMIN_PORT, FIREHOSE_PORT};
@@ -18,8 +19,7 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
     Ok(Profile {
         args: Some(args.into()),
         working_dir: None,
-        // The database's URL holds a password, so it comes from the Secret and not through the ConfigMap.
-        env: relay.database.iter().map(|secret| secret_variable("RELAY_DATABASE_URL", secret)).collect(),
+        env: env(relay),
         firehose: (FIREHOSE, FIREHOSE_PORT),
         internal: vec![(ADMIN, ADMIN_PORT)],
         admin_at_firehose: false,
@@ -29,6 +29,20 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
         volumes: vec![config_volume(relay), token_volume(relay)],
         mounts: vec![mount("config", CONFIG_DIR, Some(true)), mount("token", TOKEN_DIR, Some(true))],
     })
+}
+
+/// What cannot be in the configuration file: secrets, since anyone may read the ConfigMap, and the filter of the log.
+fn env(relay: &ValidRelay) -> Vec<EnvVar> {
+    let database = relay.database.iter().map(|secret| secret_variable("RELAY_DATABASE_URL", secret));
+    let sibling = relay.sibling_token.iter().map(|secret| secret_variable("RELAY_SIBLING_TOKEN", secret));
+    let log = match relay.settings.log_level {
+        LogLevel::Error => Some("error"),
+        LogLevel::Warn => Some("warn"),
+        LogLevel::Info => None,
+        // Of the libraries, what they do is enough.
+        LogLevel::Debug => Some("info,relay=debug"),
+    };
+    database.chain(sibling).chain(log.map(|filter| variable("RELAY_LOG", filter))).collect()
 }
 
 fn config_volume(relay: &ValidRelay) -> Volume {

@@ -1,10 +1,11 @@
 //! The relay of indigo: one process in Go that is configured by its environment.
 
 use super::{Check, FIREHOSE, MetricNames, Profile, scratch, secret_variable, variable};
-use crate::api::ValidationMode;
+use crate::api::patterns::HOSTNAME;
+use crate::api::{LogLevel, UpstreamSpec, ValidationMode};
 use crate::relay::build::stateful_set::DATA_DIR;
 use crate::relay::byte_size::ByteSize;
-use crate::relay::validate::{Memory, Resources, ValidRelay};
+use crate::relay::validate::{Memory, Resources, Settings, ValidRelay};
 
 /// Port of the firehose, XRPC and the admin API.
 const API_PORT: i32 = 2470;
@@ -23,6 +24,13 @@ const BYTES_PER_IDENTITY: u64 = 6 << 10;
 /// The default of indigo, and the most of it.
 const IDENTITIES_MAX: u64 = 5_000_000;
 
+/// An account limit that is none: what it gives to hosts that it trusts. 0 would keep everybody out.
+const NO_ACCOUNT_LIMIT: &str = "10000000";
+/// A limit of new hosts that is none: 0 would keep them all out.
+const NO_HOST_LIMIT: &str = "1000000000";
+/// A domain that no host is in (RFC 6761): an empty list would leave it at its default.
+const NOBODY: &str = "nobody.invalid";
+
 /// What the operator reads of its metrics.
 pub(super) const METRICS: MetricNames = MetricNames {
     port: METRICS_PORT,
@@ -34,7 +42,9 @@ pub(super) const METRICS: MetricNames = MetricNames {
 pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
     let heap = go_memory_limit(&relay.memory, memory.limit);
     let settings = &relay.settings;
-    let identities = (heap / BYTES_PER_IDENTITY).min(IDENTITIES_MAX);
+    let upstream = &settings.upstream;
+    let identities = relay.memory.identity_cache.map_or(heap, |size| size.0) / BYTES_PER_IDENTITY;
+    let identities = identities.clamp(1, IDENTITIES_MAX);
     let mut env = vec![
         secret_variable("RELAY_ADMIN_PASSWORD", &relay.admin),
         match &relay.database {
@@ -47,17 +57,38 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         variable("RELAY_API_BIND", format!(":{API_PORT}")),
         variable("RELAY_METRICS_LISTEN", format!(":{METRICS_PORT}")),
         variable("RELAY_PERSIST_DIR", format!("{DATA_DIR}/events")),
-        variable("RELAY_REPLAY_WINDOW", &settings.replay_window),
+        variable("RELAY_REPLAY_WINDOW", &settings.firehose.replay_window),
         variable("RELAY_PLC_HOST", &settings.plc_url),
     ];
-    if settings.validation == ValidationMode::Lenient {
+    if settings.validation.mode == ValidationMode::Lenient {
         env.push(variable("RELAY_LENIENT_SYNC_VALIDATION", "true"));
     }
-    if settings.upstream.allow_insecure_hosts {
+    if upstream.allow_insecure_hosts {
         env.push(variable("RELAY_ALLOW_INSECURE_HOSTS", "true"));
     }
-    if let Some(accounts) = settings.upstream.limits.accounts_per_host {
-        env.push(variable("RELAY_DEFAULT_ACCOUNT_LIMIT", accounts.to_string()));
+    if let Some(accounts) = upstream.limits.accounts_per_host {
+        env.push(variable("RELAY_DEFAULT_ACCOUNT_LIMIT", limit(accounts, NO_ACCOUNT_LIMIT)));
+    }
+    if let Some(hosts) = upstream.limits.new_hosts_per_day {
+        env.push(variable("RELAY_NEW_HOSTS_PER_DAY_LIMIT", limit(hosts, NO_HOST_LIMIT)));
+    }
+    if upstream.trusted_domains.is_empty() {
+        env.push(variable("RELAY_TRUSTED_DOMAINS", NOBODY));
+    } else if upstream.trusted_domains != UpstreamSpec::default().trusted_domains {
+        env.push(variable("RELAY_TRUSTED_DOMAINS", upstream.trusted_domains.join(",")));
+    }
+    let siblings = siblings(upstream);
+    if !siblings.is_empty() {
+        env.push(variable("RELAY_SIBLING_RELAYS", siblings.join(",")));
+    }
+    if let Some(seq) = settings.firehose.initial_seq {
+        env.push(variable("RELAY_INITIAL_SEQ_NUMBER", seq.to_string()));
+    }
+    match settings.log_level {
+        LogLevel::Info => {}
+        LogLevel::Error => env.push(variable("RELAY_LOG_LEVEL", "error")),
+        LogLevel::Warn => env.push(variable("RELAY_LOG_LEVEL", "warn")),
+        LogLevel::Debug => env.push(variable("RELAY_LOG_LEVEL", "debug")),
     }
     let (volume, mount) = scratch();
     Profile {
@@ -84,16 +115,40 @@ fn go_memory_limit(memory: &Memory, limit: ByteSize) -> u64 {
     hard.saturating_sub(share(OUTSIDE_PERCENT).max(OUTSIDE_MIN))
 }
 
-/// Fields that it has nothing for: hosts it learns by `requestCrawl` alone.
-pub(super) fn unsupported(relay: &ValidRelay) -> [(&'static str, bool); 5] {
-    let (settings, upstream) = (&relay.settings, &relay.settings.upstream);
-    [
-        ("spec.upstream.bootstrapRelays", !upstream.bootstrap_relays.is_empty()),
-        ("spec.upstream.hosts", !upstream.hosts.is_empty()),
-        ("spec.upstream.limits.eventsPerSecond", upstream.limits.events_per_second.is_some()),
-        ("spec.validation.mode: Observe", settings.validation == ValidationMode::Observe),
-        ("spec.backfill", relay.has_backfill()),
-    ]
+/// Whether it does something about the field at `path`, which says something. Hosts it learns by `requestCrawl` alone; an address
+/// in X-Forwarded-For it always believes, and events it never compresses.
+pub(super) fn takes(settings: &Settings, path: &str) -> bool {
+    match path {
+        "spec.memory.identityCache"
+        | "spec.plcURL"
+        | "spec.upstream.allowInsecureHosts"
+        | "spec.upstream.trustedDomains"
+        | "spec.upstream.limits.accountsPerHost"
+        | "spec.upstream.limits.newHostsPerDay"
+        | "spec.firehose.replayWindow"
+        | "spec.firehose.compression"
+        | "spec.firehose.trustForwardedFor"
+        | "spec.firehose.initialSeq"
+        | "spec.collections.enabled"
+        | "spec.logLevel" => true,
+        "spec.upstream.siblingRelays" => siblings(&settings.upstream).len() == settings.upstream.sibling_relays.len(),
+        "spec.validation.mode" => settings.validation.mode == ValidationMode::Lenient,
+        _ => false,
+    }
+}
+
+/// The siblings that it can name: at the usual port of a DNS name. One that it cannot would keep it from telling the others.
+fn siblings(upstream: &UpstreamSpec) -> Vec<&str> {
+    let is_name = |url: &str| {
+        let address = url.trim_end_matches('/').split_once("://").map_or("", |(_, address)| address);
+        HOSTNAME.matches(address)
+    };
+    upstream.sibling_relays.iter().map(String::as_str).filter(|url| is_name(url)).collect()
+}
+
+/// A limit of its environment: it has no word for none.
+fn limit(limit: i32, none: &str) -> String {
+    if limit == 0 { none.to_owned() } else { limit.to_string() }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod bundled;
 mod indigo;
+mod said;
 mod zlay;
 
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, EnvVar, EnvVarSource, SecretKeySelector, Volume, VolumeMount};
@@ -88,12 +89,12 @@ pub(in crate::relay) fn metric_names(implementation: Implementation) -> Option<M
 
 /// Fields of the spec that say something and that `relay` does nothing about, in the order of the spec.
 pub(in crate::relay) fn unsupported(relay: &ValidRelay) -> Vec<&'static str> {
-    let of = |fields: &[(&'static str, bool)]| fields.iter().filter(|(_, said)| *said).map(|(name, _)| *name).collect();
-    match relay.implementation {
-        Implementation::Bundled => Vec::new(),
-        Implementation::Indigo => of(&indigo::unsupported(relay)),
-        Implementation::Zlay => of(&zlay::unsupported(relay)),
-    }
+    let takes = match relay.implementation {
+        Implementation::Bundled => return Vec::new(),
+        Implementation::Indigo => indigo::takes,
+        Implementation::Zlay => zlay::takes,
+    };
+    said::said(relay).into_iter().filter(|path| !takes(&relay.settings, path)).collect()
 }
 
 fn variable(name: &str, value: impl Into<String>) -> EnvVar {

@@ -1,9 +1,10 @@
 //! zlay: one process in Zig, with glibc's allocator, RocksDB for its index and PostgreSQL for the rest.
 
 use super::{Check, FIREHOSE, MetricNames, Profile, scratch, secret_variable, variable};
-use crate::api::ValidationMode;
+use crate::api::patterns::HOSTNAME;
+use crate::api::{FirehoseSpec, UpstreamSpec};
 use crate::relay::build::stateful_set::DATA_DIR;
-use crate::relay::validate::{Resources, ValidRelay};
+use crate::relay::validate::{Resources, Settings, ValidRelay};
 
 /// Port of the firehose.
 const FIREHOSE_PORT: i32 = 3000;
@@ -31,6 +32,12 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
     env.extend(relay.database.iter().map(|database| secret_variable("DATABASE_URL", database)));
     env.push(variable("MALLOC_ARENA_MAX", arenas.to_string()));
     env.push(variable("MALLOC_TRIM_THRESHOLD_", TRIM_BYTES));
+    // Without these it asks bsky.network, and keeps 72 hours.
+    env.extend(bootstrap(&relay.settings.upstream).map(|name| variable("RELAY_UPSTREAM", name)));
+    let window = &relay.settings.firehose.replay_window;
+    if *window != FirehoseSpec::default().replay_window {
+        env.push(variable("RELAY_RETENTION_HOURS", hours(window).to_string()));
+    }
     let (volume, mount) = scratch();
     Profile {
         args: None,
@@ -48,16 +55,32 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
     }
 }
 
-/// Fields that this profile has nothing for.
-pub(super) fn unsupported(relay: &ValidRelay) -> [(&'static str, bool); 5] {
-    let settings = &relay.settings;
-    [
-        ("spec.plcURL", settings.plc_url != "https://plc.directory"),
-        ("spec.upstream", settings.upstream != Default::default()),
-        ("spec.validation.mode", settings.validation != ValidationMode::Enforce),
-        ("spec.firehose", settings.replay_window != "72h"),
-        ("spec.backfill", relay.has_backfill()),
-    ]
+/// Whether it does something about the field at `path`, which says something. It has the directory of collections always.
+pub(super) fn takes(settings: &Settings, path: &str) -> bool {
+    match path {
+        "spec.firehose.replayWindow" => true,
+        "spec.upstream.bootstrapRelays" => {
+            settings.upstream.bootstrap_relays.len() == 1 && bootstrap(&settings.upstream).is_some()
+        }
+        _ => false,
+    }
+}
+
+/// The one relay that it asks for hosts, once, at its start: it takes a name, which it speaks to over TLS.
+fn bootstrap(upstream: &UpstreamSpec) -> Option<&str> {
+    let addresses = upstream.bootstrap_relays.iter().filter_map(|url| url.strip_prefix("https://"));
+    addresses.map(|address| address.trim_end_matches('/')).find(|address| HOSTNAME.matches(address))
+}
+
+/// The whole hours that have room for `window`, which has the form of a duration.
+fn hours(window: &str) -> u64 {
+    let digits = window.trim_end_matches(['s', 'm', 'h']);
+    let number = digits.parse::<u64>().unwrap_or(0);
+    match &window[digits.len()..] {
+        "h" => number,
+        "m" => number.div_ceil(60),
+        _ => number.div_ceil(3600),
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +91,32 @@ mod tests {
 
     use super::*;
     use crate::relay::fixtures::{full_world, valid};
+
+    #[test]
+    fn a_window_is_no_shorter_in_hours() {
+        let table = [("72h", 72), ("90m", 2), ("60m", 1), ("1s", 1), ("7200s", 2), ("7201s", 3)];
+        for (window, whole) in table {
+            assert_eq!(hours(window), whole, "{window}");
+        }
+    }
+
+    #[test]
+    fn it_asks_one_relay_by_its_name() {
+        let asked = |urls: &[&str]| {
+            let bootstrap_relays = urls.iter().map(|url| (*url).to_owned()).collect();
+            bootstrap(&UpstreamSpec { bootstrap_relays, ..UpstreamSpec::default() }).map(str::to_owned)
+        };
+        let table: [(&[&str], Option<&str>); 5] = [
+            (&[], None),
+            (&["https://bsky.network"], Some("bsky.network")),
+            (&["http://a.example", "https://b.example/", "https://c.example"], Some("b.example")),
+            (&["http://10.99.0.1:3000"], None),
+            (&["https://a.example:8443", "https://a.example/path"], None),
+        ];
+        for (urls, name) in table {
+            assert_eq!(asked(urls).as_deref(), name, "{urls:?}");
+        }
+    }
 
     #[test]
     fn the_allocator_has_more_arenas_in_more_memory() {
