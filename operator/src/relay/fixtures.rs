@@ -95,6 +95,7 @@ pub(super) fn world() -> World {
         database_url: None,
         stateful_set: None,
         service: None,
+        ingress: None,
         pod: None,
         gone_pod: None,
         foreign: None,

@@ -6,6 +6,7 @@ use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 
@@ -28,6 +29,8 @@ pub struct World {
     pub stateful_set: Option<Arc<StatefulSet>>,
     /// The relay's firehose Service.
     pub service: Option<Arc<Service>>,
+    /// The relay's Ingress.
+    pub ingress: Option<Arc<Ingress>>,
     /// The relay's pod.
     pub pod: Option<Arc<Pod>>,
     /// The pod before it, as it was when it went.
@@ -114,6 +117,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         database_url,
         stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
+        ingress: cached(&cache.ingresses, &names::ingress(&name), &namespace),
         pod,
         gone_pod: cache.gone_pods.last(&namespace, &names::pod(&name)),
         foreign,

@@ -8,6 +8,7 @@ mod conditions;
 mod figures;
 mod foreign;
 mod memory;
+mod optional;
 
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ pub(super) async fn report(
     let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
     let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
     let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
-    let findings = conditions::findings(valid, world, applied, memory, backfill);
+    let findings = conditions::findings(valid, world, applied, vec![memory, backfill]);
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
     Ok(ready && !is_short && !is_moving)
