@@ -14,8 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Kinds that no golden object is of.
-const WITHOUT_GOLDEN: [&str; 7] =
-    ["HTTPRoute", "DNSEndpoint", "Certificate", "ServiceMonitor", "PrometheusRule", "Cluster", "VolumeSnapshot"];
+const WITHOUT_GOLDEN: [&str; 4] = ["ServiceMonitor", "PrometheusRule", "Cluster", "VolumeSnapshot"];
 
 #[test]
 fn the_definitions_of_other_projects_accept_the_golden_objects() {

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 
 use super::stateful_set::{DATA_DIR, TOKEN_FILE};
 use super::{ADMIN_PORT, FIREHOSE_PORT};
-use crate::api::{Durability, MemorySpec, ValidationMode};
+use crate::api::{Durability, MemorySpec, ServiceType, ValidationMode};
 use crate::relay::names;
-use crate::relay::validate::ValidRelay;
+use crate::relay::validate::{Access, ValidRelay};
 
 /// Name of the configuration file.
 pub(super) const FILE: &str = "relay.toml";
@@ -52,6 +53,8 @@ struct RelayToml<'a> {
     restarts_per_hour: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drain_time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_forwarded_for: Option<bool>,
 }
 
 /// The relay's configuration file.
@@ -63,7 +66,10 @@ pub(super) fn relay_toml(relay: &ValidRelay) -> Result<String, toml::ser::Error>
     toml::to_string(&RelayToml {
         data_dir: DATA_DIR,
         listen: format!("0.0.0.0:{FIREHOSE_PORT}"),
-        admin_listen: format!("0.0.0.0:{ADMIN_PORT}"),
+        admin_listen: match relay.access.host_network {
+            Some(address) => SocketAddr::new(address, crate::relay_admin::ADMIN_PORT).to_string(),
+            None => format!("0.0.0.0:{ADMIN_PORT}"),
+        },
         admin_token_file: TOKEN_FILE,
         plc_url: &settings.plc_url,
         bootstrap_relays: &upstream.bootstrap_relays,
@@ -86,8 +92,16 @@ pub(super) fn relay_toml(relay: &ValidRelay) -> Result<String, toml::ser::Error>
         memory_hard_percent: unless(default.hard_percent, memory.hard_percent),
         restart_cooldown: unless(default.restart_cooldown.as_str(), memory.restart_cooldown.as_str()),
         restarts_per_hour: unless(default.max_restarts_per_hour, memory.restarts_per_hour),
+        trust_forwarded_for: comes_by_proxy(relay).then_some(true),
         drain_time: relay.grace_seconds.map(|grace| format!("{}s", grace - GRACE_MARGIN_SECONDS)),
     })
+}
+
+/// Whether every consumer from outside comes by the proxy, which says whose connection it is: without that all of them
+/// would share what one address may have.
+fn comes_by_proxy(relay: &ValidRelay) -> bool {
+    let Access { service, front, host_network, .. } = &relay.access;
+    front.is_some() && service.type_ == ServiceType::ClusterIp && host_network.is_none()
 }
 
 /// `value`, unless it is the default anyway.

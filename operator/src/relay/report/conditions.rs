@@ -24,6 +24,8 @@ pub(super) const DELIVERING: &str = "Delivering";
 pub(super) const MEMORY_HEALTHY: &str = "MemoryHealthy";
 /// Every declared import and crawl is done, or none is declared.
 pub(super) const BACKFILL_COMPLETE: &str = "BackfillComplete";
+/// Consumers reach the relay as the spec asks for.
+pub(super) const EXPOSED: &str = "Exposed";
 /// A relay of another project does something about every field of the spec.
 pub(super) const SPEC_SUPPORTED: &str = "SpecSupported";
 /// The operator changes nothing.
@@ -108,6 +110,7 @@ pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
         finding(DELIVERING, Verdict::Unknown),
         finding(MEMORY_HEALTHY, Verdict::Unknown),
         finding(BACKFILL_COMPLETE, Verdict::Unknown),
+        finding(EXPOSED, Verdict::Unknown),
         paused(is_paused),
     ]
 }

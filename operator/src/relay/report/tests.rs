@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::super::fixtures::{full, full_world, minimal, valid, world};
+use super::super::fixtures::{minimal, valid, world};
 use super::*;
 use crate::relay::build::Declared;
 use crate::relay_admin::{AskError, Document};
@@ -222,25 +222,4 @@ fn an_event_tells_a_turn_once() {
     let conditions = conditions::merge(&[], &findings, Some(1), Timestamp::UNIX_EPOCH);
     let told = RelayStatus { conditions, ..RelayStatus::default() };
     assert!(turn(&told, &findings).is_none(), "the same news is no Event");
-}
-
-#[test]
-fn the_endpoint_is_where_the_service_is_reachable() {
-    let endpoint_of = |type_: &str, node_port: Value| {
-        let service: Service = serde_json::from_value(json!({
-            "spec": {"type": type_, "ports": [{"port": 3000, "nodePort": node_port}]},
-        }))
-        .unwrap();
-        let relay = valid(&full(), &full_world());
-        endpoint(&relay, &Applied { service: Some(Arc::new(service)), ..Applied::default() })
-    };
-    let table = [
-        ("ClusterIP", json!(null), Some("ws://demo.relays.svc:3000")),
-        ("NodePort", json!(30300), Some("ws://relay.example.com:30300")),
-        ("NodePort", json!(null), None),
-        ("LoadBalancer", json!(31000), Some("ws://relay.example.com:3000")),
-    ];
-    for (type_, node_port, want) in table {
-        assert_eq!(endpoint_of(type_, node_port.clone()).as_deref(), want, "{type_} {node_port}");
-    }
 }

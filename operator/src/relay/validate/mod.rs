@@ -3,6 +3,7 @@
 //! Pure. The schema has the same rules; they are checked again because a cluster may hold an older
 //! schema, or objects from before a rule.
 
+mod access;
 mod backfill;
 mod implementation;
 mod memory;
@@ -18,11 +19,13 @@ use super::byte_size::ByteSize;
 use super::read::{Lookup, SecretValue, World};
 use crate::api::patterns::{self, Pattern};
 use crate::api::{
-    BackfillSpec, Durability, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType,
-    StorageSpec, UpstreamSpec, ValidationMode,
+    BackfillSpec, Durability, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec, StorageSpec, UpstreamSpec,
+    ValidationMode,
 };
 use crate::secret::Redacted;
 
+pub use access::{Access, Guard, Targets, Tls, Way};
+pub(super) use access::{ingress_addresses, private_address, service_addresses};
 pub use memory::{Memory, Resources};
 pub use window::Window;
 
@@ -60,8 +63,10 @@ pub struct ValidRelay {
     pub storage_class: Option<String>,
     /// Labels of the node.
     pub node_selector: BTreeMap<String, String>,
-    /// The firehose's Service.
-    pub service: ServiceSpec,
+    /// How consumers reach it.
+    pub access: Access,
+    /// Who else may, where a NetworkPolicy says so.
+    pub guard: Option<Guard>,
     /// What goes into the relay's configuration file.
     pub settings: Settings,
     /// What is declared of backfills.
@@ -203,7 +208,8 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         storage_size,
         storage_class: spec.storage.storage_class_name.clone(),
         node_selector: node_selector(spec)?,
-        service: service(&spec.access.service)?,
+        access: access::access(spec, world)?,
+        guard: access::guard(spec, &world.operator_namespace)?,
         settings: settings(spec)?,
         backfill: backfill::backfill(&spec.backfill)?,
         database: world.database_url.as_ref().map(database).transpose()?,
@@ -289,18 +295,6 @@ fn node_selector(spec: &RelaySpec) -> Result<BTreeMap<String, String>, Invalid> 
         check("spec.node.selector", value, patterns::LABEL_VALUE)?;
     }
     Ok(spec.node.selector.clone())
-}
-
-fn service(spec: &ServiceSpec) -> Result<ServiceSpec, Invalid> {
-    match spec.node_port {
-        Some(_) if spec.type_ == ServiceType::ClusterIp => {
-            Err(Invalid::Spec("spec.access.service.nodePort needs type NodePort or LoadBalancer".into()))
-        }
-        Some(port) if !(1..=65535).contains(&port) => {
-            Err(Invalid::Spec(format!("spec.access.service.nodePort is {port}: a port is between 1 and 65535")))
-        }
-        _ => Ok(spec.clone()),
-    }
 }
 
 fn settings(spec: &RelaySpec) -> Result<Settings, Invalid> {
