@@ -24,7 +24,11 @@ mod validation;
 
 use kube::CustomResourceExt;
 
-pub use access::{AccessSpec, ServiceSpec, ServiceType};
+pub use access::{
+    AccessSpec, DNS_NEEDS_TARGETS, DnsSpec, HOST_NETWORK_NEEDS_BUNDLED, HostNetworkSpec, HttpRouteSpec,
+    INGRESS_OR_ROUTE, IngressSpec, ONE_ISSUER, ParentRef, ROUTE_HAS_NO_SECRET, ServiceSpec, ServiceType,
+    TARGETS_OF_ONE_SORT, TLS_NEEDS_A_PROXY, TlsSpec,
+};
 pub use backfill::{
     BackfillCollections, BackfillJobStatus, BackfillSource, BackfillSpec, BackfillStatus, COLLECTIONS_NEED_SOURCES,
     CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
@@ -40,7 +44,7 @@ pub use implementation::{
 pub use log_level::LogLevel;
 pub use memory::{CACHES_NEED_ROOM, MemoryResize, MemorySpec};
 pub use monitoring::{AlertsSpec, DashboardsSpec, MonitoringSpec, ServiceMonitorSpec};
-pub use network_policy::NetworkPolicySpec;
+pub use network_policy::{NetworkPolicySpec, PodsOf};
 pub use node::NodeSpec;
 pub use plc::{PLC_EXPORT_URL_NEEDS_ENABLED, PlcExportSpec};
 pub use pod::{CpuSpec, OPERATORS_DOMAIN, OPERATORS_LABELS, OPERATORS_OWN, PodSpec};

@@ -102,6 +102,18 @@ pub const ANY_HOST: Pattern = Pattern {
     message: "write a host as NAME or NAME:PORT, such as pds.example.com or 10.0.0.7:2583",
 };
 
+/// What a DNS record points to: an address or a name.
+pub const DNS_TARGET: Pattern = Pattern {
+    regex: "^(([0-9]{1,3}[.]){3}[0-9]{1,3}|[0-9a-f]{0,4}(:[0-9a-f]{0,4}){2,7}|([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z]([-a-z0-9]*[a-z0-9])?)$",
+    message: "write an address or a DNS name in lower case, such as 203.0.113.7 or lb.example.com",
+};
+
+/// An address that no host of the internet has: of a private network, or of one that is shared by its members.
+pub const PRIVATE_ADDRESS: Pattern = Pattern {
+    regex: "^(10([.][0-9]{1,3}){3}|(192[.]168|172[.](1[6-9]|2[0-9]|3[01])|100[.](6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))([.][0-9]{1,3}){2}|f[cd][0-9a-f]{2}(:[0-9a-f]{0,4}){2,7})$",
+    message: "write a private address of the node, such as 10.0.0.2; a public one would show the admin API to the internet",
+};
+
 /// Repository of a container image: everything before the tag.
 pub const IMAGE_REPOSITORY: Pattern = Pattern {
     regex: "^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*$",
@@ -199,6 +211,8 @@ mod tests {
             ("SCHEDULE", SCHEDULE, &["@hourly", "@weekly", "0 3 * * 1", "*/15 0-6 1,15 * MON"], &["", "weekly", "@yearly", "0 3 * *", "0 3 * * 1 2", "0  3 * * 1"]),
             ("PUBLIC_HOST", PUBLIC_HOST, &["pds.example.com", "pds.example.com:8443"], &["localhost", "10.0.0.1:2583", "http://a.b", "a.b/c"]),
             ("ANY_HOST", ANY_HOST, &["10.99.0.1:2583", "localhost:1", "http://pds:80", "[fd00::1]:2583", "pds.example.com"], &["", "a/b", "https://a.b", "a b"]),
+            ("DNS_TARGET", DNS_TARGET, &["203.0.113.7", "2001:db8::7", "lb.example.com"], &["", "lb", "https://a.b", "a.b:80", "A.b", "1.2.3"]),
+            ("PRIVATE_ADDRESS", PRIVATE_ADDRESS, &["10.0.0.2", "192.168.1.9", "172.16.0.1", "172.31.0.1", "100.64.0.1", "100.127.9.9", "fd00::2"], &["", "11.0.0.1", "172.32.0.1", "172.15.0.1", "100.63.0.1", "100.128.0.1", "192.169.0.1", "203.0.113.7", "2001:db8::7", "127.0.0.1", "0.0.0.0", "10.0.0.2:3001", "node-1"]),
             ("IMAGE_REPOSITORY", IMAGE_REPOSITORY, &["relay", "relay.local/relay", "localhost:5000/a/b_c"], &["relay:dev", "a@sha256:1", "/a", "A"]),
             ("IMAGE_TAG", IMAGE_TAG, &["dev", "v1.2_3"], &["", ".a", "a:b"]),
             ("IMAGE_DIGEST", IMAGE_DIGEST, &[concat!("sha256:", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")], &["sha256:ab", "md5:0"]),

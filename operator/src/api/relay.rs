@@ -1,7 +1,7 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::access::AccessSpec;
+use super::access::{AccessSpec, HOST_NETWORK_NEEDS_BUNDLED};
 use super::backfill::BackfillSpec;
 use super::collections::{BUNDLED_HAS_COLLECTIONS, CollectionsSpec};
 use super::database::DatabaseSpec;
@@ -44,6 +44,7 @@ use super::validation::ValidationSpec;
         &format!("quantity(self.spec.memory.limit).compareTo(quantity('{FOREIGN_MIN_LIMIT}')) >= 0"),
         FOREIGN_NEEDS_MEMORY,
     ),
+    validation = foreign_rule("!has(self.spec.access) || !has(self.spec.access.hostNetwork)", HOST_NETWORK_NEEDS_BUNDLED),
     validation = Rule::new(
         "self.spec.implementation != 'Zlay' || has(self.spec.database) && has(self.spec.database.externalSecretRef)"
     ).message(ZLAY_NEEDS_DATABASE),
@@ -67,8 +68,7 @@ use super::validation::ValidationSpec;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RelaySpec {
-    /// DNS name under which consumers reach the relay. It is part of `status.endpoint`, and a Service of
-    /// type NodePort or LoadBalancer asks external-dns for a record of this name.
+    /// DNS name under which consumers reach the relay. It is part of `status.endpoint`, and what spec.access makes is for it.
     #[schemars(length(max = 253))]
     #[x_kube(validation = HOSTNAME.rule())]
     pub hostname: String,

@@ -20,7 +20,8 @@ pub struct RelayStatus {
     /// ResizeInfeasible, ResizeDeferred, ResizePending (a new limit is not in force yet), NearLimit (a restart is near),
     /// AtMaximum (under pressure, and the limit has grown up to memory.max), UnderPressure, Healthy. BackfillComplete:
     /// every declared import and crawl is done, or none is declared. BansApplied: only where spec.upstream.bannedDomains names a
-    /// domain, or did; the relay bans them. Paused: the operator changes nothing.
+    /// domain, or did; the relay bans them. Exposed: consumers reach the relay as spec.access asks for, or it asks for nothing
+    /// (ClusterOnly). Paused: the operator changes nothing.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -91,7 +91,16 @@ pub(super) fn full() -> Value {
             "schedule": "@weekly",
             "concurrency": 4,
         },
-        "access": {"service": {"type": "NodePort", "nodePort": 30300}},
+        "access": {
+            "service": {"type": "NodePort", "nodePort": 30300},
+            "ingress": {
+                "className": "nginx",
+                "annotations": {"nginx.ingress.kubernetes.io/proxy-read-timeout": "3600"},
+            },
+            "tls": {"clusterIssuer": "letsencrypt"},
+            "dns": {"externalDNS": true, "ttl": 60, "targets": ["203.0.113.7", "2001:db8::7"]},
+        },
+        "networkPolicy": {"adminFrom": [{"namespaces": {"kubernetes.io/metadata.name": "monitoring"}}]},
         "admin": {"secretRef": {"name": "my-admin", "key": "password"}},
         "logLevel": "Debug",
         "pod": {
@@ -126,6 +135,10 @@ pub(super) fn world() -> World {
         sibling_token: None,
         stateful_set: None,
         service: None,
+        ingress: None,
+        dns_endpoint: None,
+        tls_secret_missing: false,
+        operator_namespace: "relay-operator".into(),
         pod: None,
         gone_pod: None,
         foreign: None,

@@ -6,11 +6,15 @@ use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::core::DynamicObject;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 
 use super::foreign::{self, Seen};
-use super::{Context, Error, build, names, resize};
+use super::optional::OptionalKind;
+use super::validate::private_address;
+use super::{Cache, Context, Error, build, names, resize};
 use crate::api::{AdminSecretRef, MemoryResize, Relay, patterns};
 use crate::relay_admin::{AskError, Document, Door};
 use crate::secret::Redacted;
@@ -30,6 +34,14 @@ pub struct World {
     pub stateful_set: Option<Arc<StatefulSet>>,
     /// The relay's firehose Service.
     pub service: Option<Arc<Service>>,
+    /// The relay's Ingress.
+    pub ingress: Option<Arc<Ingress>>,
+    /// The relay's DNSEndpoint.
+    pub dns_endpoint: Option<Arc<DynamicObject>>,
+    /// The Secret of spec.access.tls is not there.
+    pub tls_secret_missing: bool,
+    /// Namespace of the operator.
+    pub operator_namespace: String,
     /// The relay's pod.
     pub pod: Option<Arc<Pod>>,
     /// The pod before it, as it was when it went.
@@ -105,7 +117,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
     };
     let door = match (&pod, &admin.secret.value) {
         (Some(pod), Lookup::Found(token)) if metric_names.is_none() => {
-            running_ip(pod).map(|ip| Door { ip: ip.to_owned(), token: token.clone() })
+            admin_ip(relay, pod).map(|ip| Door { ip, token: token.clone() })
         }
         _ => None,
     };
@@ -132,6 +144,10 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         sibling_token,
         stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
+        ingress: cached(&cache.ingresses, &names::ingress(&name), &namespace),
+        dns_endpoint: cached_optional(cache, OptionalKind::DnsEndpoint, &names::ingress(&name), &namespace),
+        tls_secret_missing: tls_secret_missing(&secrets, relay).await?,
+        operator_namespace: context.client.default_namespace().to_owned(),
         pod,
         gone_pod: cache.gone_pods.last(&namespace, &names::pod(&name)),
         foreign,
@@ -193,6 +209,27 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     store.get(&ObjectRef::new(name).within(namespace))
+}
+
+fn cached_optional(cache: &Cache, kind: OptionalKind, name: &str, namespace: &str) -> Option<Arc<DynamicObject>> {
+    cache.optional.store(kind)?.get(&ObjectRef::new_with(name, kind.resource()).within(namespace))
+}
+
+/// Only whether it is there: what is in it is nothing to the operator.
+async fn tls_secret_missing(secrets: &Api<Secret>, relay: &Relay) -> Result<bool, Error> {
+    let name = relay.spec.access.tls.as_ref().and_then(|tls| tls.secret_name.as_deref());
+    let Some(name) = name.filter(|name| patterns::OBJECT_NAME.matches(name)) else { return Ok(false) };
+    let found = secrets.get_metadata_opt(name).await;
+    Ok(found.map_err(|source| Error::Read { what: format!("Secret {name}"), source })?.is_none())
+}
+
+/// Where the admin API of a relay of ours is. On the node's network it has an address of its own.
+fn admin_ip(relay: &Relay, pod: &Pod) -> Option<String> {
+    let ip = running_ip(pod)?;
+    match &relay.spec.access.host_network {
+        Some(host_network) => private_address(&host_network.admin_address).map(|address| address.to_string()),
+        None => Some(ip.to_owned()),
+    }
 }
 
 pub(super) fn running_ip(pod: &Pod) -> Option<&str> {

@@ -1,6 +1,7 @@
 //! Stories of a reconcile, told against a small API server and a relay's status document.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod api;
 mod backfill;
 mod foreign;
@@ -29,6 +30,7 @@ const CONFIG: &str = "/api/v1/namespaces/relays/configmaps/demo-config";
 const SERVICE: &str = "/api/v1/namespaces/relays/services/demo";
 const ADMIN_SERVICE: &str = "/api/v1/namespaces/relays/services/demo-admin";
 const DISRUPTION_BUDGET: &str = "/apis/policy/v1/namespaces/relays/poddisruptionbudgets/demo";
+const NETWORK_POLICY: &str = "/apis/networking.k8s.io/v1/namespaces/relays/networkpolicies/demo";
 const STATEFUL_SET: &str = "/apis/apps/v1/namespaces/relays/statefulsets/demo";
 const POD: &str = "/api/v1/namespaces/relays/pods/demo-0";
 const RECORDED: &str = include_str!("../contract/admin-status.json");
@@ -138,13 +140,16 @@ async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
             format!("PATCH {CONFIG}"),
             format!("PATCH {SERVICE}"),
             format!("PATCH {ADMIN_SERVICE}"),
+            format!("PATCH {NETWORK_POLICY}"),
             format!("PATCH {DISRUPTION_BUDGET}"),
             format!("PATCH {STATEFUL_SET}"),
             format!("PATCH {RELAY}/status"),
         ],
         "what the pod needs comes first, the workload last"
     );
-    for path in [SERVICE_ACCOUNT, SECRET, CONFIG, SERVICE, ADMIN_SERVICE, DISRUPTION_BUDGET, STATEFUL_SET] {
+    for path in
+        [SERVICE_ACCOUNT, SECRET, CONFIG, SERVICE, ADMIN_SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET, STATEFUL_SET]
+    {
         assert_eq!(story.api.get(path)["metadata"]["ownerReferences"][0]["uid"], "u-1", "{path} goes with the Relay");
     }
     story.reconcile().await.unwrap();

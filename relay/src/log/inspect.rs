@@ -217,7 +217,9 @@ impl View {
                 });
                 match result {
                     Ok(_) => {}
-                    Err(Error::Damaged { .. }) if is_newest && !is_known_synced(&mut walk, segment.end())? => return Ok(()),
+                    Err(Error::Damaged { .. }) if is_newest && !is_known_synced(&mut walk, segment.end())? => {
+                        return Ok(());
+                    }
                     Err(error) => return Err(error),
                 }
             }

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 
 use super::stateful_set::{DATA_DIR, TOKEN_FILE};
 use super::{ADMIN_PORT, FIREHOSE_PORT};
-use crate::api::{Compression, Durability, MemorySpec, UpstreamSpec, ValidationMode};
+use crate::api::{Compression, Durability, MemorySpec, ServiceType, UpstreamSpec, ValidationMode};
 use crate::relay::names;
-use crate::relay::validate::{PlcExport, ValidRelay};
+use crate::relay::validate::{Access, PlcExport, ValidRelay};
 
 /// Name of the configuration file.
 pub(super) const FILE: &str = "relay.toml";
@@ -101,7 +102,10 @@ pub(super) fn relay_toml(relay: &ValidRelay) -> Result<String, toml::ser::Error>
     toml::to_string(&RelayToml {
         data_dir: DATA_DIR,
         listen: format!("0.0.0.0:{FIREHOSE_PORT}"),
-        admin_listen: format!("0.0.0.0:{ADMIN_PORT}"),
+        admin_listen: match relay.access.host_network {
+            Some(address) => SocketAddr::new(address, crate::relay_admin::ADMIN_PORT).to_string(),
+            None => format!("0.0.0.0:{ADMIN_PORT}"),
+        },
         admin_token_file: TOKEN_FILE,
         plc_url: &settings.plc_url,
         plc_export: match &settings.plc_export {
@@ -133,7 +137,7 @@ pub(super) fn relay_toml(relay: &ValidRelay) -> Result<String, toml::ser::Error>
         },
         max_consumers: firehose.max_consumers,
         max_consumers_per_address: firehose.max_consumers_per_address,
-        trust_forwarded_for: unless(false, firehose.trust_forwarded_for.unwrap_or(false)),
+        trust_forwarded_for: unless(false, firehose.trust_forwarded_for.unwrap_or_else(|| comes_by_proxy(relay))),
         initial_seq: firehose.initial_seq,
         collections_min_accounts: settings.collections.min_accounts,
         memory_soft_percent: unless(default.soft_percent, memory.soft_percent),
@@ -152,6 +156,13 @@ fn mode(mode: ValidationMode) -> &'static str {
         ValidationMode::Observe => "observe",
         ValidationMode::Lenient => "lenient",
     }
+}
+
+/// Whether every consumer from outside comes by the proxy, which says whose connection it is: without that all of them
+/// would share what one address may have.
+fn comes_by_proxy(relay: &ValidRelay) -> bool {
+    let Access { service, front, host_network, .. } = &relay.access;
+    front.is_some() && service.type_ == ServiceType::ClusterIp && host_network.is_none()
 }
 
 /// `value`, unless it is the default anyway.

@@ -14,12 +14,13 @@ const EXTERNAL_DNS_HOSTNAME: &str = "external-dns.alpha.kubernetes.io/hostname";
 /// The Service of the firehose and XRPC, as public as the spec says.
 pub(super) fn firehose(relay: &ValidRelay, profile: &Profile) -> Service {
     let mut metadata = names::meta(relay, names::firehose_service(&relay.name));
-    let type_ = match relay.service.type_ {
+    let type_ = match relay.access.service.type_ {
         ServiceType::ClusterIp => "ClusterIP",
         ServiceType::NodePort => "NodePort",
         ServiceType::LoadBalancer => "LoadBalancer",
     };
-    if relay.service.type_ != ServiceType::ClusterIp {
+    // Where there is a DNSEndpoint, that is the one who asks.
+    if relay.access.service.type_ != ServiceType::ClusterIp && relay.access.dns.is_none() {
         metadata.annotations = Some(BTreeMap::from([(EXTERNAL_DNS_HOSTNAME.into(), relay.hostname.clone())]));
     }
     Service {
@@ -27,7 +28,7 @@ pub(super) fn firehose(relay: &ValidRelay, profile: &Profile) -> Service {
         spec: Some(ServiceSpec {
             type_: Some(type_.into()),
             selector: Some(names::selector_labels(&relay.name)),
-            ports: Some(vec![ServicePort { node_port: relay.service.node_port, ..port(profile.firehose) }]),
+            ports: Some(vec![ServicePort { node_port: relay.access.service.node_port, ..port(profile.firehose) }]),
             ..ServiceSpec::default()
         }),
         ..Service::default()

@@ -76,6 +76,9 @@ fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
     PodSpec {
         service_account_name: Some(names::service_account(&relay.name)),
         automount_service_account_token: Some(false),
+        host_network: relay.access.host_network.map(|_| true),
+        // On the node's network the pod would ask the node's DNS, which knows no Service.
+        dns_policy: relay.access.host_network.map(|_| "ClusterFirstWithHostNet".into()),
         // A Service named "relay" in the namespace would set RELAY_… variables, which every relay reads.
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(relay.grace_seconds()),
@@ -126,9 +129,9 @@ fn container(relay: &ValidRelay, profile: Profile, memory: Resources) -> Contain
             vec![ContainerResizePolicy { resource_name: "memory".into(), restart_policy: "NotRequired".into() }]
         }),
         // A start reads the tail of the log and replays what derived state has not seen: minutes at worst.
-        startup_probe: Some(probe(profile.alive, 2, 300)),
-        liveness_probe: Some(probe(profile.alive, 10, 6)),
-        readiness_probe: Some(probe(profile.ready, 5, 2)),
+        startup_probe: Some(probe(relay, profile.alive, 2, 300)),
+        liveness_probe: Some(probe(relay, profile.alive, 10, 6)),
+        readiness_probe: Some(probe(relay, profile.ready, 5, 2)),
         termination_message_path: Some("/dev/termination-log".into()),
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         security_context: Some(SecurityContext {
@@ -182,11 +185,14 @@ fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {
     }
 }
 
-fn probe(check: Check, period_seconds: i32, failure_threshold: i32) -> Probe {
+fn probe(relay: &ValidRelay, check: Check, period_seconds: i32, failure_threshold: i32) -> Probe {
     let named = |port: &str| IntOrString::String(port.into());
     let (http_get, tcp_socket) = match check {
         Check::Http(path, port) => {
-            (Some(HTTPGetAction { path: Some(path.into()), port: named(port), ..HTTPGetAction::default() }), None)
+            // By default the pod's address, where the admin API does not listen on the node's network.
+            let host = relay.access.host_network.map(|address| address.to_string());
+            let action = HTTPGetAction { path: Some(path.into()), port: named(port), host, ..HTTPGetAction::default() };
+            (Some(action), None)
         }
         Check::Tcp(port) => (None, Some(TCPSocketAction { port: named(port), ..TCPSocketAction::default() })),
     };

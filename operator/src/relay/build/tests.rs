@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod access;
+
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -46,6 +48,15 @@ fn documents(children: &Children) -> Vec<(String, String)> {
 fn assert_golden(case: &str, children: &Children) {
     for (name, yaml) in documents(children) {
         insta::assert_snapshot!(format!("{case}-{name}"), yaml);
+    }
+}
+
+/// The same of those of `kinds` only.
+fn assert_golden_of(case: &str, children: &Children, kinds: &[&str]) {
+    for (name, yaml) in documents(children) {
+        if kinds.iter().any(|kind| name.starts_with(&format!("{kind}-"))) {
+            insta::assert_snapshot!(format!("{case}-{name}"), yaml);
+        }
     }
 }
 
@@ -287,7 +298,11 @@ fn the_pod_is_replaced_when_its_files_change_and_only_then() {
     assert_eq!(template(&spec, &full_world()), base, "jobs are the admin API's");
 
     let mut spec = full();
-    spec["access"]["service"] = json!({"type": "ClusterIP"});
+    spec["access"] = json!({"service": {"type": "ClusterIP"}});
+    spec["networkPolicy"] = json!({"enabled": false});
     spec["hostname"] = json!("other.example.com");
     assert_eq!(template(&spec, &full_world()), base, "how consumers come is nothing to the pod");
+
+    spec["access"]["ingress"] = json!({});
+    assert_ne!(template(&spec, &full_world()), base, "but by a proxy alone, which says who they are");
 }

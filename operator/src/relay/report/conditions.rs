@@ -24,6 +24,8 @@ pub(super) const DELIVERING: &str = "Delivering";
 pub(super) const MEMORY_HEALTHY: &str = "MemoryHealthy";
 /// Every declared import and crawl is done, or none is declared.
 pub(super) const BACKFILL_COMPLETE: &str = "BackfillComplete";
+/// Consumers reach the relay as the spec asks for.
+pub(super) const EXPOSED: &str = "Exposed";
 /// A relay of another project does something about every field of the spec.
 pub(super) const SPEC_SUPPORTED: &str = "SpecSupported";
 /// The relay bans the domains that the spec does, and did.
@@ -71,13 +73,12 @@ impl Finding {
     }
 }
 
-/// What is to be said of a Relay that could be built.
+/// What is to be said of a Relay that could be built; `others` is what Ready does not depend on.
 pub(super) fn findings(
     relay: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
-    memory: Finding,
-    backfill: Finding,
+    others: Vec<Finding>,
 ) -> Vec<Finding> {
     let workload = match applied {
         Ok(applied) => workload(applied.stateful_set.as_deref(), world.pod.as_deref()),
@@ -99,7 +100,7 @@ pub(super) fn findings(
         }
         None => Finding::new(READY, Verdict::Good, "Delivering", "The relay delivers."),
     };
-    [ready, workload, delivering, memory, backfill].into_iter().chain(supported).chain([paused(relay.paused)]).collect()
+    [ready, workload, delivering].into_iter().chain(others).chain(supported).chain([paused(relay.paused)]).collect()
 }
 
 /// What is to be said of a Relay that cannot be built.
@@ -111,6 +112,7 @@ pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
         finding(DELIVERING, Verdict::Unknown),
         finding(MEMORY_HEALTHY, Verdict::Unknown),
         finding(BACKFILL_COMPLETE, Verdict::Unknown),
+        finding(EXPOSED, Verdict::Unknown),
         paused(is_paused),
     ]
 }

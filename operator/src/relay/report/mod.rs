@@ -6,9 +6,11 @@
 mod backfill;
 mod bans;
 mod conditions;
+mod exposed;
 mod figures;
 mod foreign;
 mod memory;
+mod optional;
 
 use std::time::Duration;
 
@@ -71,7 +73,7 @@ pub(super) async fn report(
     events.extend(resize::events(resize_told, resize.as_ref()));
     events.extend(backfill::events(told, jobs));
     let mut status = RelayStatus {
-        endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
+        endpoint: applied.as_ref().ok().and_then(|applied| exposed::endpoint(valid, applied)),
         backfill: backfill::status(told, jobs),
         banned_domains: bans.ours.clone(),
         resize: resize.clone(),
@@ -89,7 +91,8 @@ pub(super) async fn report(
     let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
     let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
     let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
-    let mut findings = conditions::findings(valid, world, applied, memory, backfill);
+    let mut findings =
+        conditions::findings(valid, world, applied, vec![memory, backfill, exposed::finding(valid, world, applied)]);
     findings.extend(bans::finding(valid, bans));
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
@@ -203,17 +206,6 @@ fn turn(before: &RelayStatus, findings: &[Finding]) -> Option<Event> {
         note: Some(ready.message.clone()),
         action: "Reconcile".into(),
         secondary: None,
-    })
-}
-
-/// Where consumers find the firehose, as far as the Service itself makes it reachable.
-fn endpoint(relay: &ValidRelay, applied: &Applied) -> Option<String> {
-    let spec = applied.service.as_ref()?.spec.as_ref()?;
-    let port = spec.ports.as_ref()?.first()?;
-    Some(match spec.type_.as_deref() {
-        Some("NodePort") => format!("ws://{}:{}", relay.hostname, port.node_port?),
-        Some("LoadBalancer") => format!("ws://{}:{}", relay.hostname, port.port),
-        _ => format!("ws://{}.{}.svc:{}", relay.name, relay.namespace, port.port),
     })
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::super::fixtures::{full, full_world, minimal, valid, world};
+use super::super::fixtures::{minimal, valid, world};
 use super::*;
 use crate::relay::build::Declared;
 use crate::relay_admin::{AskError, Document};
@@ -55,7 +55,7 @@ fn jobs(document: Document) -> Jobs {
 /// What is found of a relay that declares no backfill.
 fn findings(relay: &ValidRelay, world: &World, applied: &Result<Applied, Error>) -> Vec<Finding> {
     let memory = memory::finding(relay, &RelayStatus::default(), Timestamp::UNIX_EPOCH);
-    conditions::findings(relay, world, applied, memory, backfill::finding(&[], &Jobs::default()))
+    conditions::findings(relay, world, applied, vec![memory, backfill::finding(&[], &Jobs::default())])
 }
 
 /// `TYPE STATUS REASON` of the three conditions that are observed.
@@ -66,7 +66,7 @@ fn conditions(
 ) -> Vec<String> {
     let relay = valid(&minimal(), &world());
     let world = World { pod: pod.map(Arc::new), document, ..world() };
-    let applied = Ok(Applied { stateful_set: stateful_set.map(Arc::new), service: None, optional: Vec::new() });
+    let applied = Ok(Applied { stateful_set: stateful_set.map(Arc::new), ..Applied::default() });
     findings(&relay, &world, &applied)
         .iter()
         .take(3)
@@ -121,7 +121,7 @@ fn a_crash_is_told_with_the_last_words() {
     let pod = waiting_pod(json!({"reason": "CrashLoopBackOff", "message": "back-off 10s"}), last);
     let relay = valid(&minimal(), &world());
     let world = World { pod: Some(Arc::new(pod)), ..world() };
-    let applied = Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None, optional: Vec::new() });
+    let applied = Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), ..Applied::default() });
     let findings = findings(&relay, &world, &applied);
     assert_eq!(findings[0].message, "The relay ended with exit code 1 (Error): unknown key `lisen`");
 }
@@ -152,11 +152,7 @@ fn the_time_of_transition_changes_with_the_status_only() {
     let relay = valid(&minimal(), &world());
     let found = |document| {
         let world = World { pod: Some(Arc::new(ready_pod())), document: Some(Ok(document)), ..world() };
-        findings(
-            &relay,
-            &world,
-            &Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None, optional: Vec::new() }),
-        )
+        findings(&relay, &world, &Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), ..Applied::default() }))
     };
     let at = |second| Timestamp::from_second(second).unwrap();
     let time = |conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]| {
@@ -220,31 +216,10 @@ fn figures_are_short_for_people_and_exact_for_programs() {
 #[test]
 fn an_event_tells_a_turn_once() {
     let relay = valid(&minimal(), &world());
-    let findings = findings(&relay, &world(), &Ok(Applied { stateful_set: None, service: None, optional: Vec::new() }));
+    let findings = findings(&relay, &world(), &Ok(Applied::default()));
     let event = turn(&RelayStatus::default(), &findings).unwrap();
     assert_eq!((event.reason.as_str(), event.type_), ("NoStatefulSet", EventType::Normal));
     let conditions = conditions::merge(&[], &findings, Some(1), Timestamp::UNIX_EPOCH);
     let told = RelayStatus { conditions, ..RelayStatus::default() };
     assert!(turn(&told, &findings).is_none(), "the same news is no Event");
-}
-
-#[test]
-fn the_endpoint_is_where_the_service_is_reachable() {
-    let endpoint_of = |type_: &str, node_port: Value| {
-        let service: Service = serde_json::from_value(json!({
-            "spec": {"type": type_, "ports": [{"port": 3000, "nodePort": node_port}]},
-        }))
-        .unwrap();
-        let relay = valid(&full(), &full_world());
-        endpoint(&relay, &Applied { stateful_set: None, service: Some(Arc::new(service)), optional: Vec::new() })
-    };
-    let table = [
-        ("ClusterIP", json!(null), Some("ws://demo.relays.svc:3000")),
-        ("NodePort", json!(30300), Some("ws://relay.example.com:30300")),
-        ("NodePort", json!(null), None),
-        ("LoadBalancer", json!(31000), Some("ws://relay.example.com:3000")),
-    ];
-    for (type_, node_port, want) in table {
-        assert_eq!(endpoint_of(type_, node_port.clone()).as_deref(), want, "{type_} {node_port}");
-    }
 }

@@ -3,6 +3,7 @@
 //! Pure. The schema has the same rules; they are checked again because a cluster may hold an older
 //! schema, or objects from before a rule.
 
+mod access;
 mod backfill;
 mod implementation;
 mod memory;
@@ -22,11 +23,11 @@ use kube::{Resource, ResourceExt};
 use super::byte_size::ByteSize;
 use super::read::{Lookup, SecretValue, World};
 use crate::api::patterns::{self, Pattern};
-use crate::api::{
-    BackfillSpec, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec, ServiceSpec, ServiceType, StorageSpec,
-};
+use crate::api::{BackfillSpec, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec, StorageSpec};
 use crate::secret::Redacted;
 
+pub use access::{Access, Guard, Targets, Tls, Way};
+pub(super) use access::{ingress_addresses, private_address, service_addresses};
 pub use memory::{Memory, Resources};
 #[cfg(test)]
 pub(super) use pod::is_set_by_the_operator;
@@ -68,8 +69,10 @@ pub struct ValidRelay {
     pub storage_class: Option<String>,
     /// Labels of the node.
     pub node_selector: BTreeMap<String, String>,
-    /// The firehose's Service.
-    pub service: ServiceSpec,
+    /// How consumers reach it.
+    pub access: Access,
+    /// Who else may, where a NetworkPolicy says so.
+    pub guard: Option<Guard>,
     /// What the relay is told, beside its memory.
     pub settings: Settings,
     /// What is declared of backfills.
@@ -217,7 +220,8 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         storage_size,
         storage_class: spec.storage.storage_class_name.clone(),
         node_selector: node_selector(spec)?,
-        service: service(&spec.access.service)?,
+        access: access::access(spec, world)?,
+        guard: access::guard(spec, &world.operator_namespace)?,
         settings: settings::settings(spec, storage_size)?,
         backfill: backfill::backfill(&spec.backfill)?,
         database: world.database_url.as_ref().map(database).transpose()?,
@@ -308,18 +312,6 @@ fn node_selector(spec: &RelaySpec) -> Result<BTreeMap<String, String>, Invalid> 
         check("spec.node.selector", value, patterns::LABEL_VALUE)?;
     }
     Ok(spec.node.selector.clone())
-}
-
-fn service(spec: &ServiceSpec) -> Result<ServiceSpec, Invalid> {
-    match spec.node_port {
-        Some(_) if spec.type_ == ServiceType::ClusterIp => {
-            Err(Invalid::Spec("spec.access.service.nodePort needs type NodePort or LoadBalancer".into()))
-        }
-        Some(port) if !(1..=65535).contains(&port) => {
-            Err(Invalid::Spec(format!("spec.access.service.nodePort is {port}: a port is between 1 and 65535")))
-        }
-        _ => Ok(spec.clone()),
-    }
 }
 
 /// The value of the Secret that `path` refers to.

@@ -22,7 +22,7 @@ fn with(mut spec: Value, path: &str, value: Value) -> Value {
 }
 
 /// The messages of the schema's CEL rules that `spec` breaks.
-fn cel(spec: &Value, old: Option<&Value>) -> Vec<String> {
+pub(super) fn cel(spec: &Value, old: Option<&Value>) -> Vec<String> {
     let crd = serde_json::to_value(Relay::crd()).unwrap();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let old = old.map(relay_json);

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, EnvVar, KeyToPath, SecretVolumeSource, Volume};
 
-use super::{Check, FIREHOSE, Profile, secret_variable, variable};
+use super::{Check, FIREHOSE, Port, Profile, Public, secret_variable, variable};
 use crate::api::LogLevel;
 use crate::relay::build::config_map::{self, FILE};
 use crate::relay::build::stateful_set::{GROUP_READ, TOKEN_DIR, mount};
@@ -14,14 +14,26 @@ const CONFIG_DIR: &str = "/etc/relay";
 /// Name of the port of health, metrics and the admin API.
 const ADMIN: &str = "admin";
 
+/// The port of the firehose.
+const PUBLIC_PORT: Port = (FIREHOSE, FIREHOSE_PORT);
+/// All that this port answers. The admin API has a port of its own.
+const PUBLIC: [Public; 5] = [
+    Public::exact("/", PUBLIC_PORT),
+    Public::exact("/_health", PUBLIC_PORT),
+    Public::below("/xrpc", PUBLIC_PORT),
+    Public::exact("/v1/getDidsForCollection", PUBLIC_PORT),
+    Public::exact("/v1/listCollections", PUBLIC_PORT),
+];
+
 pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
     let args = ["serve", "--config", &format!("{CONFIG_DIR}/{FILE}")].map(str::to_owned);
     Ok(Profile {
         args: Some(args.into()),
         working_dir: None,
         env: env(relay),
-        firehose: (FIREHOSE, FIREHOSE_PORT),
+        firehose: PUBLIC_PORT,
         internal: vec![(ADMIN, ADMIN_PORT)],
+        public: &PUBLIC,
         admin_at_firehose: false,
         alive: Check::Http("/livez", ADMIN),
         ready: Check::Http("/readyz", ADMIN),

@@ -1,6 +1,6 @@
 //! The relay of indigo: one process in Go that is configured by its environment.
 
-use super::{Check, FIREHOSE, MetricNames, Profile, scratch, secret_variable, variable};
+use super::{Check, FIREHOSE, MetricNames, Port, Profile, Public, scratch, secret_variable, variable};
 use crate::api::patterns::HOSTNAME;
 use crate::api::{LogLevel, UpstreamSpec, ValidationMode};
 use crate::relay::build::stateful_set::DATA_DIR;
@@ -9,6 +9,8 @@ use crate::relay::validate::{Memory, Resources, Settings, ValidRelay};
 
 /// Port of the firehose, XRPC and the admin API.
 const API_PORT: i32 = 2470;
+/// The same with its name.
+const API: Port = (FIREHOSE, API_PORT);
 /// Port of metrics.
 const METRICS_PORT: u16 = 2471;
 
@@ -38,6 +40,9 @@ pub(super) const METRICS: MetricNames = MetricNames {
     seq: Some("disk_persister_current_seq"),
     events: Some("events_received_counter"),
 };
+
+/// Of the port that has the admin API too: its page at /dash and the rest at /admin are not among them.
+const PUBLIC: [Public; 3] = [Public::exact("/", API), Public::exact("/_health", API), Public::below("/xrpc", API)];
 
 pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
     let heap = go_memory_limit(&relay.memory, memory.limit);
@@ -95,8 +100,9 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         args: None,
         working_dir: None,
         env,
-        firehose: (FIREHOSE, API_PORT),
+        firehose: API,
         internal: vec![("metrics", i32::from(METRICS_PORT))],
+        public: &PUBLIC,
         admin_at_firehose: true,
         // The banner; its health asks the database.
         alive: Check::Http("/", FIREHOSE),

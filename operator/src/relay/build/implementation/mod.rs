@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, EnvVar, EnvVarSource, Sec
 
 use super::stateful_set::mount;
 use crate::api::Implementation;
+use crate::relay::names;
 use crate::relay::validate::{Resources, SecretKey, ValidRelay};
 
 /// Port of a container, and of a Service: its name, which probes and Services refer to, and its number.
@@ -32,6 +33,8 @@ pub(super) struct Profile {
     pub(super) firehose: Port,
     /// The rest, for the cluster only.
     pub(super) internal: Vec<Port>,
+    /// What a proxy in front of it leads to. The rest of its paths is nothing to the internet.
+    pub(super) public: &'static [Public],
     /// The Service for the cluster has the firehose's port too: there the program has its admin API.
     pub(super) admin_at_firehose: bool,
     /// Whether it lives; a database that is away does not make it die.
@@ -44,6 +47,34 @@ pub(super) struct Profile {
     pub(super) volumes: Vec<Volume>,
     /// Where they are.
     pub(super) mounts: Vec<VolumeMount>,
+}
+
+/// Something that everybody may ask a program for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Public {
+    /// The path.
+    pub(super) path: Path,
+    /// The port that answers.
+    pub(super) port: Port,
+}
+
+/// Which paths are meant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Path {
+    /// This one.
+    Exact(&'static str),
+    /// This one and those below it.
+    Below(&'static str),
+}
+
+impl Public {
+    pub(super) const fn exact(path: &'static str, port: Port) -> Self {
+        Self { path: Path::Exact(path), port }
+    }
+
+    pub(super) const fn below(path: &'static str, port: Port) -> Self {
+        Self { path: Path::Below(path), port }
+    }
 }
 
 /// How the kubelet looks at a program.
@@ -75,6 +106,11 @@ impl Profile {
             Implementation::Indigo => Ok(indigo::profile(relay, memory)),
             Implementation::Zlay => Ok(zlay::profile(relay, memory)),
         }
+    }
+
+    /// Name of the Service that has `port`.
+    pub(super) fn service_of(&self, relay: &ValidRelay, port: Port) -> String {
+        if port == self.firehose { names::firehose_service(&relay.name) } else { names::admin(&relay.name) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! zlay: one process in Zig, with glibc's allocator, RocksDB for its index and PostgreSQL for the rest.
 
-use super::{Check, FIREHOSE, MetricNames, Profile, scratch, secret_variable, variable};
+use super::{Check, FIREHOSE, MetricNames, Profile, Public, scratch, secret_variable, variable};
 use crate::api::patterns::HOSTNAME;
 use crate::api::{FirehoseSpec, UpstreamSpec};
 use crate::relay::build::stateful_set::DATA_DIR;
@@ -26,6 +26,13 @@ const TRIM_BYTES: &str = "131072";
 pub(super) const METRICS: MetricNames =
     MetricNames { port: ADMIN_PORT, resident: ("relay_smaps_rss_kb", 1 << 10), seq: None, events: None };
 
+/// The firehose, and of the port that has the admin API and metrics too what everybody may have.
+const PUBLIC: [Public; 3] = [
+    Public::exact("/xrpc/com.atproto.sync.subscribeRepos", (FIREHOSE, FIREHOSE_PORT)),
+    Public::exact("/_health", (ADMIN, ADMIN_PORT as i32)),
+    Public::below("/xrpc", (ADMIN, ADMIN_PORT as i32)),
+];
+
 pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
     let arenas = (memory.limit.0 / BYTES_PER_ARENA).clamp(ARENAS.0, ARENAS.1);
     let mut env = vec![secret_variable("RELAY_ADMIN_PASSWORD", &relay.admin)];
@@ -46,6 +53,7 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         env,
         firehose: (FIREHOSE, FIREHOSE_PORT),
         internal: vec![(ADMIN, i32::from(ADMIN_PORT))],
+        public: &PUBLIC,
         admin_at_firehose: false,
         alive: Check::Tcp(FIREHOSE),
         ready: Check::Http("/_health", ADMIN),
