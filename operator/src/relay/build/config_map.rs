@@ -77,7 +77,7 @@ pub(super) fn relay_toml(relay: &ValidRelay) -> Result<String, toml::ser::Error>
             ValidationMode::Lenient => "lenient",
         },
         replay_window: &settings.replay_window,
-        replay_max_size: (relay.storage_size.0 / 100 * LOG_PERCENT).to_string(),
+        replay_max_size: (relay.storage.usable.0 / 100 * LOG_PERCENT).to_string(),
         durability: match settings.durability {
             Durability::Sync => "sync",
             Durability::Os => "os",

@@ -4,10 +4,15 @@
 //! changed noticeably, and then at most every [`FIGURES_EVERY`].
 
 mod backfill;
+mod backup;
 mod conditions;
+mod database;
 mod figures;
 mod foreign;
 mod memory;
+mod schema;
+mod storage;
+mod undecodable;
 
 use std::time::Duration;
 
@@ -19,6 +24,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 pub(super) use self::conditions::quote;
+pub(super) use self::undecodable::undecodable;
 
 use self::conditions::{Finding, Verdict};
 use super::apply::Applied;
@@ -27,7 +33,7 @@ use super::jobs::Jobs;
 use super::names::OPERATOR;
 use super::read::World;
 use super::validate::{Invalid, ValidRelay};
-use super::{Context, Error, resize};
+use super::{Context, Error, backup as backups, resize, volume};
 use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus, RestartCause};
 
 /// Shortest time between two writes that refresh figures only.
@@ -41,6 +47,10 @@ pub(super) struct Done {
     pub(super) evicted: Option<String>,
     /// Of the backfill jobs.
     pub(super) jobs: Jobs,
+    /// Of the volume.
+    pub(super) volume: volume::Done,
+    /// Of snapshots of it.
+    pub(super) backup: backups::Done,
 }
 
 /// Reports a Relay that could be built, and says whether it is calm: ready, and its memory is not short.
@@ -50,9 +60,10 @@ pub(super) async fn report(
     valid: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
-    done: Done,
+    mut done: Done,
 ) -> Result<bool, Error> {
-    let Done { resize, evicted, jobs } = &done;
+    let volume_events = std::mem::take(&mut done.volume.events);
+    let Done { resize, evicted, jobs, volume, backup: snapshots } = &done;
     let now = Timestamp::now();
     let before = relay.status.as_ref();
     let told = before.and_then(|before| before.backfill.as_ref());
@@ -66,10 +77,18 @@ pub(super) async fn report(
     let mut events: Vec<Event> = ends.new.iter().map(memory::event).collect();
     events.extend(resize::events(resize_told, resize.as_ref()));
     events.extend(backfill::events(told, jobs));
+    let claim = world.claim.as_deref();
+    let created = relay.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let stored = storage::status(claim, volume, created);
+    events.extend(volume_events);
+    events.extend(storage::events(before.and_then(|before| before.storage.as_ref()), stored.as_ref()));
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
         backfill: backfill::status(told, jobs),
         resize: resize.clone(),
+        storage: stored,
+        database: Some(valid.database.held_at.unwrap_or(valid.database.kind)),
+        backup: backup::status(snapshots),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };
@@ -84,7 +103,15 @@ pub(super) async fn report(
     let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
     let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
     let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
-    let findings = conditions::findings(valid, world, applied, memory, backfill);
+    let mut findings = conditions::findings(valid, world, applied, memory, backfill);
+    let database = database::finding(valid, applied);
+    if valid.database.is_awaited() {
+        // Everything else waits for it.
+        findings.retain(|finding| finding.type_ != conditions::READY);
+        findings.insert(0, Finding { type_: conditions::READY, ..database.clone() });
+    }
+    findings.extend([storage::finding(valid, claim, volume), database]);
+    findings.extend(backup::finding(snapshots));
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
     Ok(ready && !is_short && !is_moving)
@@ -93,12 +120,18 @@ pub(super) async fn report(
 /// Reports a Relay that cannot be built. What runs goes on running, but is not looked at, except for when it ends.
 pub(super) async fn invalid(context: &Context, relay: &Relay, world: &World, invalid: &Invalid) -> Result<(), Error> {
     let now = Timestamp::now();
-    let findings = conditions::invalid(relay.spec.paused, invalid);
+    let mut findings = conditions::invalid(relay.spec.paused, invalid);
+    for type_ in [storage::STORAGE_READY, database::DATABASE_READY] {
+        findings.push(Finding::new(type_, Verdict::Unknown, invalid.reason(), quote(&invalid.to_string())));
+    }
     let before = relay.status.as_ref();
     let ends = ends(before, world, now);
     let status = RelayStatus {
         backfill: before.and_then(|before| before.backfill.clone()),
         resize: before.and_then(|before| before.resize.clone()),
+        storage: before.and_then(|before| before.storage.clone()),
+        database: before.and_then(|before| before.database),
+        backup: before.and_then(|before| before.backup.clone()),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };
@@ -136,15 +169,19 @@ async fn publish(
         return Ok(());
     }
     let relays = Api::<Relay>::namespaced(context.client.clone(), &namespace);
-    let patch = json!({
-        "apiVersion": Relay::api_version(&()),
-        "kind": Relay::kind(&()),
-        "status": status,
-    });
-    relays
-        .patch_status(&name, &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&patch))
-        .await
-        .map_err(Error::Report)?;
+    if let Err(error) = write(&relays, &name, &status).await {
+        let fields = schema::undeclared(&error);
+        if fields.is_empty() {
+            return Err(Error::Report(error));
+        }
+        let findings: Vec<Finding> = findings.iter().cloned().chain([schema::finding(&fields)]).collect();
+        status = schema::without(&status, &fields)?;
+        status.conditions = conditions::merge(&before.conditions, &findings, relay.metadata.generation, now);
+        if !worth_writing(&before, &status) {
+            return Ok(());
+        }
+        write(&relays, &name, &status).await.map_err(Error::Report)?;
+    }
     context.metrics.wrote(&Relay::kind(&()), "status");
     for New { count, end } in &news.ends {
         context.metrics.ended(&namespace, &name, end.cause.name(), count.unsigned_abs());
@@ -157,6 +194,15 @@ async fn publish(
         tell(&Recorder::new(context.client.clone(), OPERATOR.into()), relay, &event).await;
     }
     Ok(())
+}
+
+async fn write(relays: &Api<Relay>, name: &str, status: &RelayStatus) -> kube::Result<()> {
+    let patch = json!({
+        "apiVersion": Relay::api_version(&()),
+        "kind": Relay::kind(&()),
+        "status": status,
+    });
+    relays.patch_status(name, &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&patch)).await.map(drop)
 }
 
 /// An Event is a courtesy: the status has the same news.

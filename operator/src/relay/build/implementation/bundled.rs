@@ -19,7 +19,7 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
         args: Some(args.into()),
         working_dir: None,
         // The database's URL holds a password, so it comes from the Secret and not through the ConfigMap.
-        env: relay.database.iter().map(|secret| secret_variable("RELAY_DATABASE_URL", secret)).collect(),
+        env: relay.database.url.iter().map(|secret| secret_variable("RELAY_DATABASE_URL", secret)).collect(),
         firehose: (FIREHOSE, FIREHOSE_PORT),
         internal: vec![(ADMIN, ADMIN_PORT)],
         admin_at_firehose: false,

@@ -37,7 +37,7 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
     let identities = (heap / BYTES_PER_IDENTITY).min(IDENTITIES_MAX);
     let mut env = vec![
         secret_variable("RELAY_ADMIN_PASSWORD", &relay.admin),
-        match &relay.database {
+        match &relay.database.url {
             Some(database) => secret_variable("DATABASE_URL", database),
             None => variable("DATABASE_URL", format!("sqlite://{DATA_DIR}/relay.sqlite")),
         },
