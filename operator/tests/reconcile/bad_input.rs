@@ -17,7 +17,7 @@ async fn an_object_that_is_no_relay_gets_a_condition_and_keeps_its_status() {
     assert_eq!(story.api.writes(), [format!("PATCH {RELAY}/status")], "and no more");
     assert_eq!(story.condition("Ready"), "False Undecodable");
     let message = story.status()["conditions"][0]["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("invalid type: integer `7`, expected a string"), "{message}");
+    assert!(message.contains("Invalid type integer `7`. Expected a string"), "{message}");
     assert_eq!(story.status()["endpoint"], endpoint, "the rest stays");
     assert_eq!(story.status()["observedGeneration"], 2);
     story.reconcile().await.unwrap_err();

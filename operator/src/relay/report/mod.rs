@@ -80,7 +80,6 @@ pub(super) async fn report(
     let claim = world.claim.as_deref();
     let created = relay.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let stored = storage::status(claim, volume, created);
-    events.extend(volume_events);
     events.extend(storage::events(before.and_then(|before| before.storage.as_ref()), stored.as_ref()));
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
@@ -114,6 +113,10 @@ pub(super) async fn report(
     findings.extend(backup::finding(snapshots));
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
+    // What was done is told whether or not it shows in the status by now.
+    for event in volume_events {
+        tell(&Recorder::new(context.client.clone(), OPERATOR.into()), relay, &event).await;
+    }
     Ok(ready && !is_short && !is_moving)
 }
 
