@@ -14,6 +14,7 @@ use data_encoding::HEXLOWER;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DynamicObject;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -34,9 +35,11 @@ use super::{Context, Error, names};
 const APPLIED: &str = "relay.waow.tech/applied";
 
 /// The objects that status is made of, as the API server has them.
+#[derive(Default)]
 pub(super) struct Applied {
     pub(super) stateful_set: Option<Arc<StatefulSet>>,
     pub(super) service: Option<Arc<Service>>,
+    pub(super) ingress: Option<Arc<Ingress>>,
     /// Of kinds that the cluster may know: those that were wanted, and what came of each.
     pub(super) optional: Vec<(OptionalKind, Result<Arc<DynamicObject>, Refused>)>,
 }
@@ -50,12 +53,39 @@ pub(super) enum Refused {
     /// The API server refuses the object, or somebody else's has its name.
     #[error("{0}")]
     Failed(Error),
+    /// There is none, and none is made.
+    #[error("there is no {} yet, and spec.paused is true", .0.resource().kind)]
+    Paused(OptionalKind),
+}
+
+impl Refused {
+    /// The reason of a condition.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::NotInstalled(_) => "CRDNotInstalled",
+            Self::Failed(error) => error.reason(),
+            Self::Paused(_) => "Paused",
+        }
+    }
 }
 
 impl Applied {
-    /// What was there before, for a Relay that is paused.
-    pub(super) fn as_found(world: &World) -> Self {
-        Self { stateful_set: world.stateful_set.clone(), service: world.service.clone(), optional: Vec::new() }
+    /// What is there of `children`, for a Relay that is paused.
+    pub(super) fn as_found(context: &Context, relay: &ValidRelay, world: &World, children: &Children) -> Self {
+        let optional = children.optional.iter().map(|OptionalChild { kind, object }| {
+            let key = ObjectRef::new_with(&object.name_any(), kind.resource()).within(&relay.namespace);
+            let found = match context.cache.optional.store(*kind) {
+                Some(store) => store.get(&key).ok_or(Refused::Paused(*kind)),
+                None => Err(Refused::NotInstalled(*kind)),
+            };
+            (*kind, found)
+        });
+        Self {
+            stateful_set: world.stateful_set.clone(),
+            service: world.service.clone(),
+            ingress: world.ingress.clone(),
+            optional: optional.collect(),
+        }
     }
 }
 
@@ -88,10 +118,10 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
     }
     let firehose_service = applier.ensure(&cache.services, firehose_service).await?;
     let admin_service = applier.ensure(&cache.services, admin_service).await?;
-    let mut ingresses = Vec::new();
-    if let Some(ingress) = ingress {
-        ingresses.push(applier.ensure(&cache.ingresses, ingress).await?.name_any());
-    }
+    let ingress = match ingress {
+        Some(ingress) => Some(applier.ensure(&cache.ingresses, ingress).await?),
+        None => None,
+    };
     let mut network_policies = Vec::new();
     if let Some(network_policy) = network_policy {
         network_policies.push(applier.ensure(&cache.network_policies, network_policy).await?.name_any());
@@ -104,11 +134,12 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
     applier.keep_only(&cache.stateful_sets, &[names::stateful_set(&relay.name)]).await?;
     applier.keep_only(&cache.disruption_budgets, &[disruption_budget.name_any()]).await?;
     applier.keep_only(&cache.network_policies, &network_policies).await?;
+    let ingresses: Vec<String> = ingress.iter().map(|ingress| ingress.name_any()).collect();
     applier.keep_only(&cache.ingresses, &ingresses).await?;
     applier.keep_only(&cache.services, &services).await?;
     applier.keep_only(&cache.config_maps, &config_maps).await?;
     applier.keep_only(&cache.service_accounts, &[service_account.name_any()]).await?;
-    Ok(Applied { stateful_set, service: Some(firehose_service), optional })
+    Ok(Applied { stateful_set, service: Some(firehose_service), ingress, optional })
 }
 
 struct Applier<'a> {

@@ -100,6 +100,7 @@ pub(super) fn world() -> World {
         service: None,
         claim: None,
         snapshots: None,
+        ingress: None,
         pod: None,
         gone_pod: None,
         foreign: None,

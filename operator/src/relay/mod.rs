@@ -174,10 +174,11 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
         }
     };
     let limits = resize::decide(relay, &valid, &world, Timestamp::now());
+    let children = resize::children(&valid, &world, &limits)?;
     let applied = if valid.paused {
-        Ok(Applied::as_found(&world))
+        Ok(Applied::as_found(context, &valid, &world, &children))
     } else {
-        apply::apply(context, &valid, resize::children(&valid, &world, &limits)?).await
+        apply::apply(context, &valid, children).await
     };
     let resize = resize::apply(context, &valid, limits).await;
     let volume = volume::act(context, relay, &valid, &world).await;

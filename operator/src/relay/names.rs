@@ -32,6 +32,24 @@ pub fn firehose_service(relay: &str) -> String {
     relay.to_owned()
 }
 
+/// The Ingress or the HTTPRoute that leads there, and the DNSEndpoint that names it.
+#[must_use]
+pub fn ingress(relay: &str) -> String {
+    relay.to_owned()
+}
+
+/// The Certificate of the hostname, and the Secret that it makes.
+#[must_use]
+pub fn tls(relay: &str) -> String {
+    format!("{relay}-tls")
+}
+
+/// The NetworkPolicy of the pod.
+#[must_use]
+pub fn network_policy(relay: &str) -> String {
+    relay.to_owned()
+}
+
 /// The Service of the admin API, and the Secret with its token.
 #[must_use]
 pub fn admin(relay: &str) -> String {

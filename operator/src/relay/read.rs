@@ -6,6 +6,7 @@ use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::core::DynamicObject;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
@@ -37,6 +38,8 @@ pub struct World {
     pub claim: Option<Arc<PersistentVolumeClaim>>,
     /// Snapshots of the volume that the operator has made; `None` where the cluster knows no snapshots.
     pub snapshots: Option<Vec<Arc<DynamicObject>>>,
+    /// The relay's Ingress.
+    pub ingress: Option<Arc<Ingress>>,
     /// The relay's pod.
     pub pod: Option<Arc<Pod>>,
     /// The pod before it, as it was when it went.
@@ -131,6 +134,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
             })
         }),
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
+        ingress: cached(&cache.ingresses, &names::ingress(&name), &namespace),
         pod,
         gone_pod: cache.gone_pods.last(&namespace, &names::pod(&name)),
         foreign,

@@ -43,7 +43,8 @@ fn the_reference_is_that_of_the_types() {
 fn the_samples_are_valid() {
     let crd = crd();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    for sample in ["relay.yaml", "relay-production.yaml", "relay-backfill.yaml", "relay-indigo.yaml", "relay-day2.yaml"] {
+    for sample in ["relay.yaml", "relay-production.yaml", "relay-backfill.yaml", "relay-indigo.yaml", "relay-day2.yaml"]
+    {
         let text = std::fs::read_to_string(root().join("config/samples").join(sample)).unwrap();
         let documents = serde_yaml_ng::Deserializer::from_str(&text);
         let mut objects = documents.map(|document| <Value as serde::Deserialize>::deserialize(document).unwrap());

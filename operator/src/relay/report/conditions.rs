@@ -69,13 +69,12 @@ impl Finding {
     }
 }
 
-/// What is to be said of a Relay that could be built.
+/// What is to be said of a Relay that could be built; `others` is what Ready does not depend on.
 pub(super) fn findings(
     relay: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
-    memory: Finding,
-    backfill: Finding,
+    others: Vec<Finding>,
 ) -> Vec<Finding> {
     let workload = match applied {
         Ok(applied) => workload(applied.stateful_set.as_deref(), world),
@@ -97,7 +96,7 @@ pub(super) fn findings(
         }
         None => Finding::new(READY, Verdict::Good, "Delivering", "The relay delivers."),
     };
-    [ready, workload, delivering, memory, backfill].into_iter().chain(supported).chain([paused(relay.paused)]).collect()
+    [ready, workload, delivering].into_iter().chain(others).chain(supported).chain([paused(relay.paused)]).collect()
 }
 
 /// What is to be said of a Relay that cannot be built.

@@ -1,11 +1,10 @@
 //! What is reported of the database of decisions. Pure.
 
-use kube::core::DynamicObject;
-
 use super::conditions::{Finding, Verdict, quote};
+use super::optional::{object, refused, said};
 use crate::api::DatabaseKind;
 use crate::relay::Error;
-use crate::relay::apply::{Applied, Refused};
+use crate::relay::apply::Applied;
 use crate::relay::optional::OptionalKind;
 use crate::relay::validate::{CHANGE_DATABASE, ValidRelay, allowed_change};
 
@@ -37,31 +36,21 @@ fn cluster(relay: &ValidRelay, applied: &Result<Applied, Error>) -> Finding {
     let Ok(applied) = applied else {
         return found(Verdict::Unknown, "NotApplied", "Another object of the relay could not be applied.");
     };
-    let result = applied.optional.iter().find(|(kind, _)| *kind == OptionalKind::PostgresCluster);
-    match result.map(|(_, result)| result) {
-        Some(Err(refused @ Refused::NotInstalled(_))) => found(Verdict::Bad, "CRDNotInstalled", &refused.to_string()),
-        Some(Err(Refused::Failed(error))) => found(Verdict::Bad, error.reason(), &error.to_string()),
-        Some(Ok(object)) => of_object(relay, object),
-        // A Relay that is paused applies nothing.
-        None if relay.database.is_awaited() => {
-            found(Verdict::Waiting, "ClusterNotReady", "The database is not there yet.")
-        }
-        None => found(Verdict::Good, "SecretFound", "The Secret has the URL of the database."),
+    if let Some(refused) = refused(DATABASE_READY, applied, &[OptionalKind::PostgresCluster]) {
+        return refused;
     }
-}
-
-fn of_object(relay: &ValidRelay, object: &DynamicObject) -> Finding {
-    let found = |verdict, reason, message: &str| Finding::new(DATABASE_READY, verdict, reason, quote(message));
+    let Some(object) = object(applied, OptionalKind::PostgresCluster) else {
+        return found(Verdict::Waiting, "ClusterNotReady", "The database is not there yet.");
+    };
     let status = &object.data["status"];
-    let ready = status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == "Ready");
-    let is_ready = ready.is_some_and(|ready| ready["status"] == "True");
-    let said = ready.and_then(|ready| ready["message"].as_str()).or(status["phase"].as_str()).unwrap_or("nothing yet");
+    let ready = said(&status["conditions"], "Ready", object.metadata.generation);
+    let why = ready.as_ref().map(|ready| ready.why).or(status["phase"].as_str()).unwrap_or("nothing yet");
     if relay.database.is_awaited() {
-        let message = format!("CloudNativePG makes the database; the pod waits for it. It says: {said}");
+        let message = format!("CloudNativePG makes the database; the pod waits for it. It says: {why}");
         found(Verdict::Waiting, "ClusterNotReady", &message)
-    } else if is_ready {
+    } else if ready.as_ref().is_some_and(|ready| ready.is_true) {
         found(Verdict::Good, "ClusterReady", "The database that CloudNativePG has made is ready.")
     } else {
-        found(Verdict::Bad, "ClusterNotReady", &format!("The database is not ready; CloudNativePG says: {said}"))
+        found(Verdict::Bad, "ClusterNotReady", &format!("The database is not ready; CloudNativePG says: {why}"))
     }
 }

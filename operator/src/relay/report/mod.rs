@@ -10,6 +10,7 @@ mod database;
 mod figures;
 mod foreign;
 mod memory;
+mod optional;
 mod schema;
 mod storage;
 mod undecodable;
@@ -102,15 +103,15 @@ pub(super) async fn report(
     let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
     let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
     let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
-    let mut findings = conditions::findings(valid, world, applied, memory, backfill);
     let database = database::finding(valid, applied);
+    let mut others = vec![memory, backfill, storage::finding(valid, claim, volume), database.clone()];
+    others.extend(backup::finding(snapshots));
+    let mut findings = conditions::findings(valid, world, applied, others);
     if valid.database.is_awaited() {
         // Everything else waits for it.
         findings.retain(|finding| finding.type_ != conditions::READY);
-        findings.insert(0, Finding { type_: conditions::READY, ..database.clone() });
+        findings.insert(0, Finding { type_: conditions::READY, ..database });
     }
-    findings.extend([storage::finding(valid, claim, volume), database]);
-    findings.extend(backup::finding(snapshots));
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
     // What was done is told whether or not it shows in the status by now.

@@ -55,7 +55,7 @@ fn jobs(document: Document) -> Jobs {
 /// What is found of a relay that declares no backfill.
 fn findings(relay: &ValidRelay, world: &World, applied: &Result<Applied, Error>) -> Vec<Finding> {
     let memory = memory::finding(relay, &RelayStatus::default(), Timestamp::UNIX_EPOCH);
-    conditions::findings(relay, world, applied, memory, backfill::finding(&[], &Jobs::default()))
+    conditions::findings(relay, world, applied, vec![memory, backfill::finding(&[], &Jobs::default())])
 }
 
 /// `TYPE STATUS REASON` of the three conditions that are observed.
@@ -66,7 +66,7 @@ fn conditions(
 ) -> Vec<String> {
     let relay = valid(&minimal(), &world());
     let world = World { pod: pod.map(Arc::new), document, ..world() };
-    let applied = Ok(Applied { stateful_set: stateful_set.map(Arc::new), service: None, optional: Vec::new() });
+    let applied = Ok(Applied { stateful_set: stateful_set.map(Arc::new), ..Applied::default() });
     findings(&relay, &world, &applied)
         .iter()
         .take(3)
@@ -121,7 +121,7 @@ fn a_crash_is_told_with_the_last_words() {
     let pod = waiting_pod(json!({"reason": "CrashLoopBackOff", "message": "back-off 10s"}), last);
     let relay = valid(&minimal(), &world());
     let world = World { pod: Some(Arc::new(pod)), ..world() };
-    let applied = Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None, optional: Vec::new() });
+    let applied = Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), ..Applied::default() });
     let findings = findings(&relay, &world, &applied);
     assert_eq!(findings[0].message, "The relay ended with exit code 1 (Error): unknown key `lisen`");
 }
@@ -152,11 +152,7 @@ fn the_time_of_transition_changes_with_the_status_only() {
     let relay = valid(&minimal(), &world());
     let found = |document| {
         let world = World { pod: Some(Arc::new(ready_pod())), document: Some(Ok(document)), ..world() };
-        findings(
-            &relay,
-            &world,
-            &Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), service: None, optional: Vec::new() }),
-        )
+        findings(&relay, &world, &Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), ..Applied::default() }))
     };
     let at = |second| Timestamp::from_second(second).unwrap();
     let time = |conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]| {
@@ -220,7 +216,7 @@ fn figures_are_short_for_people_and_exact_for_programs() {
 #[test]
 fn an_event_tells_a_turn_once() {
     let relay = valid(&minimal(), &world());
-    let findings = findings(&relay, &world(), &Ok(Applied { stateful_set: None, service: None, optional: Vec::new() }));
+    let findings = findings(&relay, &world(), &Ok(Applied::default()));
     let event = turn(&RelayStatus::default(), &findings).unwrap();
     assert_eq!((event.reason.as_str(), event.type_), ("NoStatefulSet", EventType::Normal));
     let conditions = conditions::merge(&[], &findings, Some(1), Timestamp::UNIX_EPOCH);
@@ -236,7 +232,7 @@ fn the_endpoint_is_where_the_service_is_reachable() {
         }))
         .unwrap();
         let relay = valid(&full(), &full_world());
-        endpoint(&relay, &Applied { stateful_set: None, service: Some(Arc::new(service)), optional: Vec::new() })
+        endpoint(&relay, &Applied { service: Some(Arc::new(service)), ..Applied::default() })
     };
     let table = [
         ("ClusterIP", json!(null), Some("ws://demo.relays.svc:3000")),
