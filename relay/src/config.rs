@@ -302,6 +302,7 @@ pub enum ConfigError {
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 3000);
 const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 3001);
+const DEFAULT_DATA_DIR: &str = "./data";
 const DEFAULT_PLC_URL: &str = "https://plc.directory";
 const DEFAULT_REPLAY_WINDOW: Duration = Duration::from_secs(72 * 3600);
 const DEFAULT_HOST_ACCOUNTS: u64 = 100;
@@ -382,11 +383,17 @@ impl Settings {
         self.termination_log.clone().or_else(default)
     }
 
+    /// The URL of the database of decisions.
+    pub fn database_url(&self) -> String {
+        let default = || sqlite_url(self.data_dir.as_deref().unwrap_or(Path::new(DEFAULT_DATA_DIR)));
+        self.database_url.clone().unwrap_or_else(default)
+    }
+
     /// The configuration in force: defaults filled in, files read, values checked.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let termination_log = self.termination_log();
-        let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from("./data"));
-        let database_url = self.database_url.unwrap_or_else(|| sqlite_url(&data_dir));
+        let database_url = self.database_url();
+        let data_dir = self.data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
         let plc_url = check_url("plc-url", self.plc_url.unwrap_or_else(|| DEFAULT_PLC_URL.to_owned()))?;
         let plc_export = match self.plc_export.unwrap_or(PlcExport::Off) {
             PlcExport::Off => None,

@@ -37,8 +37,7 @@ pub const FOREIGN_NEEDS_MEMORY: &str = "another implementation than Bundled need
 /// See [`FOREIGN_NEEDS_IMAGE`].
 pub const FOREIGN_NEEDS_NEVER: &str = "memory.resize: InPlace needs implementation: Bundled; others read how much memory they may use at their start only";
 /// See [`FOREIGN_NEEDS_IMAGE`].
-pub const ZLAY_NEEDS_DATABASE: &str =
-    "zlay needs a PostgreSQL database; name the Secret with its URL in spec.database.externalSecretRef";
+pub const ZLAY_NEEDS_DATABASE: &str = "zlay needs a PostgreSQL database; name the Secret with its URL in spec.database.externalSecretRef, or let spec.database.cloudNativePG make one";
 
 /// A rule for relays of other projects.
 pub(super) fn foreign_rule(expression: &str, message: &str) -> Rule {

@@ -2,6 +2,7 @@
 
 mod access;
 mod backfill;
+mod backup;
 mod collections;
 mod database;
 mod firehose;
@@ -33,8 +34,12 @@ pub use backfill::{
     BackfillCollections, BackfillJobStatus, BackfillSource, BackfillSpec, BackfillStatus, COLLECTIONS_NEED_SOURCES,
     CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
 };
+pub use backup::{BackupSpec, BackupStatus, SnapshotStatus};
 pub use collections::{BUNDLED_HAS_COLLECTIONS, CollectionsSpec};
-pub use database::{DatabaseSecretRef, DatabaseSpec};
+pub use database::{
+    CLUSTER_RELAY_NAME, CLUSTER_RELAY_NAME_MAX, CloudNativePgSpec, DatabaseKind, DatabaseSecretRef, DatabaseSpec,
+    ONE_DATABASE,
+};
 pub use firehose::{Compression, Durability, FirehoseSpec, MAX_SIZE_NEEDS_ROOM};
 pub use image::{ImageSpec, PullPolicy};
 pub use implementation::{
@@ -53,7 +58,7 @@ pub use status::{
     CountedStatus, HostsStatus, MemoryStatus, RelayStatus, ResizeState, ResizeStatus, RestartCause, RestartStatus,
     RestartsStatus,
 };
-pub use storage::StorageSpec;
+pub use storage::{CLASS_IS_FIXED, DeletionPolicy, RefusedGrowth, SNAPSHOT_IS_FIXED, StorageSpec, StorageStatus};
 pub use update::UpdateSpec;
 pub use upstream::{LimitsSpec, SIBLING_TOKEN_NEEDS_SIBLINGS, UpstreamSpec};
 pub use validation::{HostValidation, ValidationMode, ValidationSpec};

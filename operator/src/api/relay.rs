@@ -3,8 +3,9 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{AccessSpec, HOST_NETWORK_NEEDS_BUNDLED};
 use super::backfill::BackfillSpec;
+use super::backup::BackupSpec;
 use super::collections::{BUNDLED_HAS_COLLECTIONS, CollectionsSpec};
-use super::database::DatabaseSpec;
+use super::database::{CLUSTER_RELAY_NAME, CLUSTER_RELAY_NAME_MAX, DatabaseSpec};
 use super::firehose::{FirehoseSpec, MAX_SIZE_NEEDS_ROOM};
 use super::image::ImageSpec;
 use super::implementation::{
@@ -46,7 +47,8 @@ use super::validation::ValidationSpec;
     ),
     validation = foreign_rule("!has(self.spec.access) || !has(self.spec.access.hostNetwork)", HOST_NETWORK_NEEDS_BUNDLED),
     validation = Rule::new(
-        "self.spec.implementation != 'Zlay' || has(self.spec.database) && has(self.spec.database.externalSecretRef)"
+        "self.spec.implementation != 'Zlay' || has(self.spec.database) \
+         && (has(self.spec.database.externalSecretRef) || has(self.spec.database.cloudNativePG))"
     ).message(ZLAY_NEEDS_DATABASE),
     validation = Rule::new("self.spec.implementation != 'Bundled' || self.spec.collections.enabled")
         .message(BUNDLED_HAS_COLLECTIONS),
@@ -54,6 +56,9 @@ use super::validation::ValidationSpec;
         "!has(self.spec.firehose.maxSize) || quantity(self.spec.firehose.maxSize).asInteger() / 4 \
          <= quantity(self.spec.storage.size).asInteger() / 5"
     ).message(MAX_SIZE_NEEDS_ROOM),
+    validation = Rule::new(format!(
+        "!has(self.spec.database) || !has(self.spec.database.cloudNativePG) || size(self.metadata.name) <= {CLUSTER_RELAY_NAME_MAX}"
+    )).message(CLUSTER_RELAY_NAME),
     printcolumn(name = "Implementation", type_ = "string", json_path = ".spec.implementation", priority = 1),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
@@ -91,12 +96,14 @@ pub struct RelaySpec {
     #[serde(default)]
     pub memory: MemorySpec,
 
-    /// The volume for the log of events and the state of accounts. It outlives the Relay object.
+    /// The volume for the log of events and the state of accounts. Unless its deletionPolicy says otherwise, it outlives the
+    /// Relay object.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf").message(
-        "storage cannot be changed after creation; create a Relay of another name to move to another volume"
-    ))]
     pub storage: StorageSpec,
+
+    /// Snapshots of that volume; by default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSpec>,
 
     /// Seconds that the pod has to stop in good order, of which the relay takes all but 10. By default 60, of which the
     /// relay takes its own default of 30.
@@ -112,7 +119,8 @@ pub struct RelaySpec {
     #[serde(default)]
     pub node: NodeSpec,
 
-    /// The database of decisions: hosts and their limits, bans, audit. By default SQLite on the volume.
+    /// The database of decisions: hosts and their limits, bans, audit. By default SQLite on the volume. Another one begins
+    /// without the decisions of the old; a change is refused until the annotation `relay.waow.tech/change-database` allows it.
     #[serde(default)]
     pub database: DatabaseSpec,
 

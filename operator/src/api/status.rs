@@ -3,6 +3,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backfill::BackfillStatus;
+use super::backup::BackupStatus;
+use super::database::DatabaseKind;
+use super::storage::StorageStatus;
 
 /// What the operator sees of a relay. The figures come from the relay's own status document, or of a relay of another project
 /// from its metrics and those of the cluster; but for those of backfill they
@@ -21,7 +24,9 @@ pub struct RelayStatus {
     /// AtMaximum (under pressure, and the limit has grown up to memory.max), UnderPressure, Healthy. BackfillComplete:
     /// every declared import and crawl is done, or none is declared. BansApplied: only where spec.upstream.bannedDomains names a
     /// domain, or did; the relay bans them. Exposed: consumers reach the relay as spec.access asks for, or it asks for nothing
-    /// (ClusterOnly). Paused: the operator changes nothing.
+    /// (ClusterOnly). StorageReady: the volume is there, in the size that is asked for. DatabaseReady: the database of decisions
+    /// is there. BackupReady: only with spec.backup; the newest snapshot can be restored. SchemaCurrent: only when it is False;
+    /// the definition of the kind Relay in the cluster is older than the operator. Paused: the operator changes nothing.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -54,6 +59,18 @@ pub struct RelayStatus {
     /// while it is that of the spec and of new pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<ResizeStatus>,
+
+    /// Its volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageStatus>,
+
+    /// Where its decisions are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseKind>,
+
+    /// Its snapshots; absent while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupStatus>,
 
     /// How often the relay has ended, and of what.
     #[serde(skip_serializing_if = "Option::is_none")]

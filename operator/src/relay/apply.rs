@@ -24,11 +24,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::build::{Children, OptionalChild};
-use super::names::{INSTANCE, OPERATOR};
+use super::names::{INSTANCE, MANAGED_BY, OPERATOR};
 use super::optional::OptionalKind;
 use super::read::World;
-use super::validate::ValidRelay;
-use super::{Context, Error};
+use super::validate::{ValidRelay, claim_template, requested};
+use super::{Context, Error, names};
 
 /// Annotation with the digest of what the operator last applied. It tells that a field is no longer wanted,
 /// which comparing the wanted fields alone cannot.
@@ -127,11 +127,11 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
         network_policies.push(applier.ensure(&cache.network_policies, network_policy).await?.name_any());
     }
     let disruption_budget = applier.ensure(&cache.disruption_budgets, disruption_budget).await?;
-    let stateful_set = applier.ensure(&cache.stateful_sets, stateful_set).await?;
+    let stateful_set = applier.ensure_stateful_set(stateful_set).await?;
     let optional = applier.ensure_optional(optional).await?;
 
     let services = [firehose_service.name_any(), admin_service.name_any()];
-    applier.keep_only(&cache.stateful_sets, &[stateful_set.name_any()]).await?;
+    applier.keep_only(&cache.stateful_sets, &[names::stateful_set(&relay.name)]).await?;
     applier.keep_only(&cache.disruption_budgets, &[disruption_budget.name_any()]).await?;
     applier.keep_only(&cache.network_policies, &network_policies).await?;
     let ingresses: Vec<String> = ingress.iter().map(|ingress| ingress.name_any()).collect();
@@ -139,7 +139,7 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
     applier.keep_only(&cache.services, &services).await?;
     applier.keep_only(&cache.config_maps, &config_maps).await?;
     applier.keep_only(&cache.service_accounts, &[service_account.name_any()]).await?;
-    Ok(Applied { stateful_set: Some(stateful_set), service: Some(firehose_service), ingress, optional })
+    Ok(Applied { stateful_set, service: Some(firehose_service), ingress, optional })
 }
 
 struct Applier<'a> {
@@ -155,6 +155,32 @@ impl Applier<'_> {
         K: Serialize + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         self.ensure_of(&(), store, self.api::<K>(), wanted).await
+    }
+
+    /// Applies the StatefulSet, unless the relay has to wait for its database: then what is there stays as it is.
+    ///
+    /// The claim that it makes cannot be changed: where the volume has grown, the StatefulSet is deleted without its pod, which
+    /// runs on, and is made anew once it is gone.
+    async fn ensure_stateful_set(&self, wanted: StatefulSet) -> Result<Option<Arc<StatefulSet>>, Error> {
+        let store = &self.context.cache.stateful_sets;
+        let live = store.get(&ObjectRef::new(&wanted.name_any()).within(&self.relay.namespace));
+        if self.relay.database.is_awaited() {
+            return Ok(live);
+        }
+        if let Some(live) = live.filter(|live| self.owns(&**live)) {
+            if live.metadata.deletion_timestamp.is_some() {
+                return Ok(Some(live));
+            }
+            let size = |set: &StatefulSet| claim_template(set).and_then(requested);
+            if size(&live) != size(&wanted) {
+                let this_one = Preconditions { uid: live.uid(), ..Preconditions::default() };
+                let params = DeleteParams::orphan().preconditions(this_one);
+                let deleted = self.api::<StatefulSet>().delete(&live.name_any(), &params).await;
+                self.wrote::<StatefulSet, _>(&(), "replace", &live.name_any(), deleted)?;
+                return Ok(Some(live));
+            }
+        }
+        self.ensure(store, wanted).await.map(Some)
     }
 
     /// The same for what may be of a kind that is known while it runs only.
@@ -179,7 +205,7 @@ impl Applier<'_> {
         };
         stamp(&mut wanted)?;
         if let Some(live) = live {
-            if !self.owns(&*live) {
+            if !self.owns(&*live) && !self.is_left(&*live) {
                 return Err(Error::Foreign { what: what() });
             }
             if covers(&serde_json::to_value(&*live)?, &serde_json::to_value(&wanted)?) {
@@ -210,7 +236,7 @@ impl Applier<'_> {
             };
             applied.push((kind, result));
         }
-        for kind in OptionalKind::ALL {
+        for kind in OptionalKind::ALL.into_iter().filter(|kind| !kind.holds_data()) {
             if let Some(store) = self.context.cache.optional.store(kind) {
                 let resource = kind.resource();
                 let api = self.api_with::<DynamicObject>(&resource);
@@ -289,6 +315,12 @@ impl Applier<'_> {
 
     fn owns<K: Resource>(&self, object: &K) -> bool {
         object.owner_references().iter().any(|owner| owner.uid == self.relay.owner.uid)
+    }
+
+    /// Whether an earlier Relay of this name has left the object behind.
+    fn is_left<K: Resource>(&self, object: &K) -> bool {
+        let is = |label: &str, value: &str| object.labels().get(label).is_some_and(|label| label == value);
+        object.owner_references().is_empty() && is(MANAGED_BY, OPERATOR) && is(INSTANCE, &self.relay.name)
     }
 
     /// Counts and logs a write, and gives its failure a name.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::reflector::{self, Store};
@@ -32,6 +32,7 @@ pub struct Cache {
     pub ingresses: Store<Ingress>,
     pub network_policies: Store<NetworkPolicy>,
     pub disruption_budgets: Store<PodDisruptionBudget>,
+    pub claims: Store<PersistentVolumeClaim>,
     pub pods: Store<Pod>,
     /// Not a store: what has gone is in none.
     pub gone_pods: GonePods,
@@ -81,6 +82,7 @@ impl Cache {
             ingresses,
             network_policies,
             disruption_budgets,
+            claims,
             pods,
             gone_pods: _,
             optional,
@@ -94,6 +96,7 @@ impl Cache {
             ingresses.wait_until_ready(),
             network_policies.wait_until_ready(),
             disruption_budgets.wait_until_ready(),
+            claims.wait_until_ready(),
             pods.wait_until_ready(),
         )
         .is_ok()

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tokio::sync::OnceCell;
 
 use super::cache::{Cache, GonePods, api, watch, watch_pods};
@@ -81,6 +81,7 @@ pub async fn run(
     let (config_maps, config_map_events) = watch(&client, namespace);
     let (services, service_events) = watch(&client, namespace);
     let (stateful_sets, stateful_set_events) = watch(&client, namespace);
+    let (claims, claim_events) = watch(&client, namespace);
     let gone_pods = GonePods::default();
     let (pods, pod_events) = watch_pods(&client, namespace, gone_pods.clone());
     let (ingresses, ingress_events) = watch(&client, namespace);
@@ -97,6 +98,7 @@ pub async fn run(
         ingresses,
         network_policies,
         disruption_budgets,
+        claims,
         pods,
         gone_pods,
         optional,
@@ -132,7 +134,8 @@ pub async fn run(
         .owns_stream(disruption_budget_events)
         .reconcile_on(one_changed)
         .reconcile_all_on(all_changed)
-        .watches_stream(pod_events, relay_of_pod)
+        .watches_stream(pod_events, |pod: Pod| relay_of(&pod))
+        .watches_stream(claim_events, |claim: PersistentVolumeClaim| relay_of(&claim))
         .graceful_shutdown_on(shutdown)
         .run(reconcile_when_filled, retry, context)
         .for_each(|_| std::future::ready(()));
@@ -178,7 +181,8 @@ fn retry(relay: Arc<GuardedRelay>, error: &Error, _: Arc<Context>) -> Action {
     }
 }
 
-fn relay_of_pod(pod: Pod) -> Option<ObjectRef<GuardedRelay>> {
-    let relay = pod.labels().get(INSTANCE)?;
-    Some(ObjectRef::new(relay).within(pod.namespace().as_deref()?))
+/// Of what a StatefulSet has made.
+fn relay_of<K: Resource>(object: &K) -> Option<ObjectRef<GuardedRelay>> {
+    let relay = object.labels().get(INSTANCE)?;
+    Some(ObjectRef::new(relay).within(object.namespace().as_deref()?))
 }

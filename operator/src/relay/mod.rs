@@ -3,6 +3,7 @@
 //! only `apply` and `report` change it, the rest is pure.
 
 mod apply;
+mod backup;
 mod bans;
 mod build;
 mod byte_size;
@@ -19,6 +20,7 @@ mod read;
 mod report;
 mod resize;
 mod validate;
+mod volume;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,11 +119,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The reason of [`Error::Undecodable`].
+    const UNDECODABLE: &str = "Undecodable";
+
     /// A label for metrics and conditions, one of a few.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Undecodable(_) => "Undecodable",
+            Self::Undecodable(_) => Self::UNDECODABLE,
             Self::CacheNotFilled => "CacheNotFilled",
             Self::Read { .. } => "ReadFailed",
             Self::Apply { .. } => "ApplyFailed",
@@ -149,7 +154,7 @@ pub async fn reconcile(relay: Arc<DeserializeGuard<Relay>>, context: Arc<Context
     let started = Instant::now();
     let result = match &relay.0 {
         Ok(relay) => steps(relay, &context).await,
-        Err(invalid) => Err(Error::Undecodable(invalid.to_string())),
+        Err(invalid) => report::undecodable(&context, invalid).await.and(Err(Error::Undecodable(invalid.to_string()))),
     };
     let error = result.as_ref().err().map(Error::reason);
     context.metrics.reconciled(started.elapsed(), error);
@@ -177,11 +182,20 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
         apply::apply(context, &valid, children).await
     };
     let resize = resize::apply(context, &valid, limits).await;
+    let volume = volume::act(context, relay, &valid, &world).await;
+    let backup = backup::act(context, relay, &valid, &world).await;
     let jobs = jobs::apply(context, &valid, &world, build::jobs(&valid)).await;
     let banned = relay.status.as_ref().map(|status| &*status.banned_domains).unwrap_or_default();
     let bans = bans::apply(context, &valid, &world, banned).await;
     let evicted = foreign::act(context, relay, &valid, &world).await;
-    let is_calm =
-        report::report(context, relay, &valid, &world, &applied, report::Done { resize, evicted, jobs, bans }).await?;
+    let is_calm = report::report(
+        context,
+        relay,
+        &valid,
+        &world,
+        &applied,
+        report::Done { resize, evicted, jobs, bans, volume, backup },
+    )
+    .await?;
     applied.map(|_| Action::requeue(if is_calm { OBSERVE_EVERY } else { OBSERVE_RESTLESS_EVERY }))
 }

@@ -62,6 +62,24 @@ pub fn config_map(relay: &str) -> String {
     format!("{relay}-config")
 }
 
+/// The claim of the pod's volume, as the StatefulSet names it.
+#[must_use]
+pub fn claim(relay: &str) -> String {
+    format!("data-{}", pod(relay))
+}
+
+/// The PostgreSQL that CloudNativePG makes.
+#[must_use]
+pub fn database(relay: &str) -> String {
+    format!("{relay}-db")
+}
+
+/// The Secret in which CloudNativePG tells its URL.
+#[must_use]
+pub fn database_secret(relay: &str) -> String {
+    format!("{}-app", database(relay))
+}
+
 /// The PodDisruptionBudget of the pod.
 #[must_use]
 pub fn disruption_budget(relay: &str) -> String {

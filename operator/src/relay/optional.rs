@@ -71,6 +71,12 @@ impl OptionalKind {
         format!("{plural}.{group}")
     }
 
+    /// Whether objects of this kind hold what cannot be made again: they are deleted by people, and by nobody else.
+    #[must_use]
+    pub fn holds_data(self) -> bool {
+        matches!(self, Self::PostgresCluster | Self::VolumeSnapshot)
+    }
+
     fn of_definition(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.definition() == name)
     }

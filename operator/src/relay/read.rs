@@ -5,13 +5,14 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::core::DynamicObject;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 
 use super::foreign::{self, Seen};
+use super::names::INSTANCE;
 use super::optional::OptionalKind;
 use super::validate::private_address;
 use super::{Cache, Context, Error, build, names, resize};
@@ -21,6 +22,8 @@ use crate::secret::Redacted;
 
 /// Random bytes of a generated admin token.
 const TOKEN_BYTES: usize = 32;
+/// Key of the URL in the Secret that CloudNativePG makes.
+const CLUSTER_URL_KEY: &str = "uri";
 
 /// What the cluster and the relay say at the start of a reconcile.
 pub struct World {
@@ -34,6 +37,10 @@ pub struct World {
     pub stateful_set: Option<Arc<StatefulSet>>,
     /// The relay's firehose Service.
     pub service: Option<Arc<Service>>,
+    /// The claim of the relay's volume.
+    pub claim: Option<Arc<PersistentVolumeClaim>>,
+    /// Snapshots of the volume that the operator has made; `None` where the cluster knows no snapshots.
+    pub snapshots: Option<Vec<Arc<DynamicObject>>>,
     /// The relay's Ingress.
     pub ingress: Option<Arc<Ingress>>,
     /// The relay's DNSEndpoint.
@@ -100,9 +107,11 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
     let secrets = Api::<Secret>::namespaced(context.client.clone(), &namespace);
 
     let admin = admin_secret(&secrets, relay).await?;
-    let database_url = match &relay.spec.database.external_secret_ref {
-        Some(reference) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
-        None => None,
+    let database = &relay.spec.database;
+    let database_url = match (&database.external_secret_ref, &database.cloud_native_pg) {
+        (Some(reference), _) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
+        (None, Some(_)) => Some(secret_value(&secrets, &names::database_secret(&name), CLUSTER_URL_KEY).await?),
+        (None, None) => None,
     };
     let sibling_token = match &relay.spec.upstream.sibling_token_secret_ref {
         Some(reference) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
@@ -143,6 +152,12 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         database_url,
         sibling_token,
         stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
+        claim: cached(&cache.claims, &names::claim(&name), &namespace),
+        snapshots: cache.optional.store(OptionalKind::VolumeSnapshot).map(|store| {
+            store.state_filter(|object| {
+                object.namespace().as_deref() == Some(&*namespace) && object.labels().get(INSTANCE) == Some(&name)
+            })
+        }),
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
         ingress: cached(&cache.ingresses, &names::ingress(&name), &namespace),
         dns_endpoint: cached_optional(cache, OptionalKind::DnsEndpoint, &names::ingress(&name), &namespace),

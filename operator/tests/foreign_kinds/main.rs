@@ -14,7 +14,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Kinds that no golden object is of.
-const WITHOUT_GOLDEN: [&str; 4] = ["ServiceMonitor", "PrometheusRule", "Cluster", "VolumeSnapshot"];
+const WITHOUT_GOLDEN: [&str; 2] = ["ServiceMonitor", "PrometheusRule"];
+
+/// Where golden objects are.
+const FOLDERS: [&str; 2] = ["operator/src/relay/build/snapshots", "operator/src/relay/backup/decide/snapshots"];
 
 #[test]
 fn the_definitions_of_other_projects_accept_the_golden_objects() {
@@ -67,8 +70,8 @@ fn definition(kind: &str) -> Value {
 
 /// Every golden object, with its file.
 fn golden_objects() -> Vec<(PathBuf, Value)> {
-    let folder = root().join("operator/src/relay/build/snapshots");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let folders = FOLDERS.iter().flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
+    let files = folders.map(|entry| entry.unwrap().path());
     files.map(|path| (path.clone(), golden(&std::fs::read_to_string(&path).unwrap()))).collect()
 }
 

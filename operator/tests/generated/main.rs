@@ -4,7 +4,7 @@
 
 mod reference;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kube::CustomResourceExt;
 use relay_operator::api::Relay;
@@ -39,27 +39,30 @@ fn the_reference_is_that_of_the_types() {
     check("docs/reference/relay.md", &reference::markdown(&crd()));
 }
 
+/// Every sample.
+fn samples() -> Vec<PathBuf> {
+    let files = std::fs::read_dir(root().join("config/samples")).unwrap();
+    let mut samples: Vec<_> = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "yaml"))
+        .collect();
+    samples.sort();
+    samples
+}
+
 #[test]
 fn the_samples_are_valid() {
     let crd = crd();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    for sample in [
-        "relay.yaml",
-        "relay-production.yaml",
-        "relay-backfill.yaml",
-        "relay-indigo.yaml",
-        "relay-tuned.yaml",
-        "relay-ingress.yaml",
-        "relay-gateway.yaml",
-        "relay-host-network.yaml",
-    ] {
-        let text = std::fs::read_to_string(root().join("config/samples").join(sample)).unwrap();
+    for sample in samples() {
+        let text = std::fs::read_to_string(&sample).unwrap();
         let documents = serde_yaml_ng::Deserializer::from_str(&text);
         let mut objects = documents.map(|document| <Value as serde::Deserialize>::deserialize(document).unwrap());
         let relay = objects.find(|object| object["kind"] == "Relay").unwrap();
         let errors = kube_cel::Validator::new().validate(schema, &relay, None);
+        let sample = sample.display().to_string();
         assert!(errors.is_ok(), "{sample}: {errors:?}");
-        no_unknown_fields(sample, schema, &relay);
+        no_unknown_fields(&sample, schema, &relay);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use kube::Client;
 use kube::core::DynamicObject;
@@ -26,6 +26,8 @@ pub struct Api(Arc<Mutex<Inner>>);
 struct Inner {
     objects: BTreeMap<String, Value>,
     refusal: Option<&'static str>,
+    /// A field of the status that the definition of the kind Relay does not declare.
+    undeclared: Option<&'static str>,
     gone_pods: GonePods,
     writes: Vec<String>,
     installed: Vec<OptionalKind>,
@@ -57,7 +59,12 @@ impl Api {
         }
     }
 
-    /// From now on resizes and evictions are refused with this message, or taken.
+    /// From now on the definition of the kind Relay lacks this field of the status.
+    pub fn forget(&self, field: Option<&'static str>) {
+        self.0.lock().unwrap().undeclared = field;
+    }
+
+    /// From now on resizes of pods and claims, and evictions, are refused with this message, or taken.
     pub fn refuse(&self, message: Option<&'static str>) {
         self.0.lock().unwrap().refusal = message;
     }
@@ -65,6 +72,12 @@ impl Api {
     /// The object at `path`, or `null`.
     pub fn get(&self, path: &str) -> Value {
         self.0.lock().unwrap().objects.get(path).cloned().unwrap_or_default()
+    }
+
+    /// Where there are objects below `path`, in order.
+    pub fn paths(&self, path: &str) -> Vec<String> {
+        let below = |at: &&String| at.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        self.0.lock().unwrap().objects.keys().filter(below).cloned().collect()
     }
 
     /// The writes since the last call, as `VERB PATH`, without Events.
@@ -93,6 +106,7 @@ impl Api {
             ingresses: self.store("/ingresses/"),
             network_policies: self.store("/networkpolicies/"),
             disruption_budgets: self.store("/poddisruptionbudgets/"),
+            claims: self.store("/persistentvolumeclaims/"),
             pods: self.store("/pods/"),
             gone_pods,
             optional: self.optional(),
@@ -137,13 +151,15 @@ impl Api {
     }
 }
 
-async fn handle(State(api): State<Api>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn handle(State(api): State<Api>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let mut inner = api.0.lock().unwrap();
     let path = uri.path().to_owned();
-    if method != Method::GET {
-        inner.writes.push(format!("{method} {path}"));
-    }
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if method != Method::GET {
+        let policy = if body["propagationPolicy"] == "Orphan" { " Orphan" } else { "" };
+        inner.writes.push(format!("{method} {path}{policy}"));
+    }
+    let is_merge = headers.get("content-type").is_some_and(|kind| kind == "application/merge-patch+json");
     match method {
         Method::GET => match inner.objects.get(&path) {
             Some(object) => axum::Json(object.clone()).into_response(),
@@ -183,8 +199,26 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, body: Bytes) -
                 inner.store(path, pod)
             }
         },
+        Method::PATCH if path.contains("/persistentvolumeclaims/") => {
+            if let Some(message) = inner.refusal.filter(|_| body["spec"].is_object()) {
+                return failure(StatusCode::FORBIDDEN, message);
+            }
+            let mut claim = inner.objects.get(&path).cloned().unwrap_or_default();
+            merge(&mut claim, &body);
+            inner.store(path, claim)
+        }
         Method::PATCH => match path.strip_suffix("/status") {
+            Some(path) if is_merge => {
+                let mut object = inner.objects.get(path).cloned().unwrap_or_default();
+                merge(&mut object, &body);
+                inner.store(path.to_owned(), object)
+            }
             Some(path) => {
+                if let Some(field) = inner.undeclared.filter(|field| body["status"].get(field).is_some()) {
+                    let text =
+                        format!("failed to create typed patch object: .status.{field}: field not declared in schema");
+                    return failure(StatusCode::INTERNAL_SERVER_ERROR, &text);
+                }
                 let mut object = inner.objects.get(path).cloned().unwrap_or_default();
                 object["status"] = body["status"].clone();
                 inner.store(path.to_owned(), object)
@@ -206,6 +240,17 @@ impl Inner {
     fn store(&mut self, path: String, object: Value) -> Response {
         self.objects.insert(path, object.clone());
         axum::Json(object).into_response()
+    }
+}
+
+/// A JSON merge patch.
+fn merge(object: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else { return object.clone_from(patch) };
+    for (name, value) in fields {
+        match value {
+            Value::Null => drop(object.as_object_mut().map(|object| object.remove(name))),
+            value => merge(&mut object[name], value),
+        }
     }
 }
 

@@ -4,10 +4,14 @@
 mod access;
 mod api;
 mod backfill;
+mod backup;
+mod bad_input;
+mod database;
 mod foreign;
 mod memory;
 mod relay;
 mod upstream;
+mod volume;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -322,12 +326,4 @@ async fn the_status_is_the_relays_own_word_and_is_not_written_for_every_event() 
     story.reconcile().await.unwrap();
     assert_eq!(story.api.writes(), [format!("PATCH {RELAY}/status")], "a condition does not wait");
     assert_eq!(story.condition("Ready"), "False NoHostConnected");
-}
-
-#[tokio::test]
-async fn an_object_that_is_no_relay_is_an_error_of_its_own() {
-    let story = Story::of(json!({"hostname": 7})).await;
-    let error = story.reconcile().await.unwrap_err();
-    assert_eq!(error.reason(), "Undecodable");
-    assert_eq!(story.api.writes(), Vec::<String>::new());
 }

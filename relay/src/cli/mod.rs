@@ -1,6 +1,7 @@
 //! The commands of the `relay` program, one file for each.
 
 mod backfill;
+mod decisions;
 mod log;
 mod serve;
 
@@ -27,6 +28,8 @@ enum Command {
     Log(log::Log),
     /// Fills the directory of collections from elsewhere, by jobs of a running relay
     Backfill(backfill::Backfill),
+    /// Writes down what people have decided, and brings it into another database
+    Decisions(decisions::Decisions),
 }
 
 /// All of the program but its allocator, which only a program can choose.
@@ -36,6 +39,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Log(log) => log.run(),
         Command::Backfill(backfill) => backfill.run(),
+        Command::Decisions(decisions) => decisions.run(),
     }
 }
 

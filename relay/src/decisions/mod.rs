@@ -5,6 +5,7 @@
 
 mod audit;
 mod backfill;
+mod copy;
 mod domains;
 mod hosts;
 mod open;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use audit::{Actor, AuditRow};
 pub use backfill::{JobRow, PartRow, PartState, Retry};
+pub use copy::CopyError;
 pub use hosts::{DayIsFull, HostRow, HostStatus, OwnLimits};
 pub use open::OpenError;
 pub use settings::Setting;

@@ -96,6 +96,16 @@ impl Decisions {
         Ok(Decisions { pool })
     }
 
+    /// The same for a database that has to be there: a SQLite file is not made.
+    pub async fn open_existing(url: &str) -> Result<Decisions, Error> {
+        match url.split_once('?') {
+            _ if !url.starts_with("sqlite:") => Self::open(url).await,
+            Some((_, query)) if query.contains("mode=") => Self::open(url).await,
+            Some((file, query)) => Self::open(&format!("{file}?{query}&mode=rw")).await,
+            None => Self::open(&format!("{url}?mode=rw")).await,
+        }
+    }
+
     /// Ends the connections, once what runs on them is done.
     pub async fn close(&self) {
         self.pool.close().await;

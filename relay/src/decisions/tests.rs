@@ -37,6 +37,8 @@ cases![
     a_change_that_fails_leaves_no_audit,
     writers_at_the_same_time_all_succeed,
     backfill_jobs_are_kept_with_their_parts_and_retries,
+    what_is_exported_is_imported,
+    an_export_that_is_not_whole_changes_nothing,
 ];
 
 const ADMIN: Actor<'static> = Actor::Admin("alice");
@@ -438,4 +440,100 @@ async fn takedowns_come_in_pages_and_are_reversed(decisions: Decisions) {
     let audit = decisions.audit(None, 1).await.unwrap().remove(0);
     assert_eq!((audit.action.as_str(), audit.subject.as_str()), ("reverse_takedown", "did:plc:a"));
     assert_eq!(decisions.audit(None, 10).await.unwrap().len(), 4, "what changes nothing is not audited");
+}
+
+/// A database in a file, with something in every table.
+async fn full(folder: &std::path::Path) -> Decisions {
+    let decisions = Decisions::open(&format!("sqlite://{}", folder.join("full.sqlite").display())).await.unwrap();
+    copy::tests::assert_every_table_is_copied(&decisions).await;
+    decisions.add_host("pds.example.com", false, Actor::Relay).await.unwrap();
+    decisions.add_host("10.0.0.1:2583", true, ADMIN).await.unwrap();
+    decisions.set_host_validation(2, Some(Validation::Observe), ADMIN).await.unwrap();
+    decisions.take_down("did:plc:a", ADMIN).await.unwrap();
+    for statement in [
+        "INSERT INTO domain_bans (domain, banned_at_ms) VALUES ('spam.example', 5)",
+        "INSERT INTO settings (name, value) VALUES ('a', 'täxt with \"quotes\"')",
+        "INSERT INTO backfill_jobs (name, spec, state, run, incarnation, planned, resumes, created_at_ms) \
+         VALUES ('j', '{\"kind\":\"crawl\"}', 'running', 1, 9007199254740993, 1, 0, 1)",
+        "INSERT INTO backfill_parts (job, key, number, provider, state, steps, moves, restarts, furthest, seen, added, \
+         removed, retrying, classes) VALUES ('j', 'k', 1, 'p', 'todo', 0, 0, 0, 0, 0, 0, 0, 0, '{}')",
+        "INSERT INTO backfill_retries (job, part, did, reason, tries, next_at_ms) VALUES ('j', 'k', 'did:plc:a', 'r', 1, 2)",
+    ] {
+        sqlx::query(statement).execute(&decisions.pool).await.unwrap();
+    }
+    decisions
+}
+
+async fn exported(decisions: &Decisions) -> String {
+    let mut out = Vec::new();
+    let count = decisions.export(&mut out).await.unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.lines().count() as u64, count + 2, "a first line and a last one");
+    text
+}
+
+async fn what_is_exported_is_imported(decisions: Decisions) {
+    let folder = tempfile::tempdir().unwrap();
+    let source = full(folder.path()).await;
+    let text = exported(&source).await;
+    let rows = decisions.import(&mut text.as_bytes(), false).await.unwrap();
+    assert_eq!(rows as usize, text.lines().count() - 2);
+    let without_host_id = |text: &str| -> Vec<String> {
+        let is_kept = |line: &&str| !(line.contains(r#""table":"ids""#) && line.contains(r#""host""#));
+        text.lines().filter(is_kept).map(str::to_owned).collect()
+    };
+    let back = exported(&decisions).await;
+    assert_eq!(without_host_id(&back), without_host_id(&text), "the same rows, whatever the database");
+    assert_eq!(decisions.hosts().await.unwrap(), source.hosts().await.unwrap());
+    let next = decisions.add_host("new.example.com", false, ADMIN).await.unwrap();
+    assert_eq!(next.id, 100_003, "ids that the relay may have given since are not given again");
+
+    let refused = decisions.import(&mut text.as_bytes(), false).await.unwrap_err();
+    assert!(refused.to_string().contains("in the table hosts"), "{refused}");
+    decisions.import(&mut text.as_bytes(), true).await.unwrap();
+    assert_eq!(decisions.host("new.example.com").await.unwrap(), None, "replaced");
+    let next = decisions.add_host("newer.example.com", false, ADMIN).await.unwrap();
+    assert_eq!(next.id, 200_004, "not even those of before");
+    source.import(&mut exported(&decisions).await.as_bytes(), true).await.expect("and the way back");
+    assert_eq!(source.hosts().await.unwrap(), decisions.hosts().await.unwrap());
+}
+
+async fn an_export_that_is_not_whole_changes_nothing(decisions: Decisions) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = exported(&full(folder.path()).await).await;
+    let lines: Vec<&str> = text.lines().collect();
+    let joined = |lines: &[&str]| lines.join("\n");
+    let with_line = |at: usize, line: &str| {
+        let mut lines = lines.clone();
+        lines[at] = line;
+        joined(&lines)
+    };
+    let last = lines.len() - 1;
+    #[rustfmt::skip]
+    let cases = [
+        ("empty", String::new(), "not whole"),
+        ("no last line", joined(&lines[..last]), "not whole"),
+        ("a row is missing", joined(&[&lines[..3], &lines[4..]].concat()), "not whole"),
+        ("cut inside of a line", text[..text.len() / 2].to_owned(), "is not of an export"),
+        ("something else", "hello\n".to_owned(), "line 1 is not of an export"),
+        ("a later format", with_line(0, r#"{"format":"relay-decisions","version":2}"#), "another format or version"),
+        ("an unknown table", with_line(3, r#"{"table":"users","row":{"name":"x"}}"#), "line 4 is not of an export of decisions: there is no table \"users\""),
+        ("an unknown column", with_line(3, r#"{"table":"settings","row":{"name) VALUES ('x') --":"x"}}"#), "has no column"),
+        ("a number that is text", with_line(3, r#"{"table":"settings","row":{"name":7,"value":"x"}}"#), "of another type"),
+    ];
+    for (case, text, expected) in cases {
+        let error = decisions.import(&mut text.as_bytes(), true).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{case}: {error}");
+        assert_eq!(decisions.hosts().await.unwrap(), [], "{case}: nothing is imported");
+    }
+    decisions.import(&mut text.as_bytes(), false).await.expect("and the database is as empty as before");
+}
+
+#[tokio::test]
+async fn an_export_makes_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nowhere.sqlite");
+    let error = Decisions::open_existing(&format!("sqlite://{}", file.display())).await.unwrap_err();
+    assert!(error.to_string().contains("check that its folder exists"), "{error}");
+    assert!(!file.exists());
 }

@@ -7,6 +7,7 @@ mod implementation;
 mod ingress;
 mod monitoring;
 mod network_policy;
+mod postgres;
 mod route;
 mod secret;
 mod service;
@@ -98,7 +99,11 @@ pub fn build(relay: &ValidRelay, memory: Resources) -> Result<Children, toml::se
         ingress: ingress::build(relay, &profile),
         network_policy: network_policy::build(relay, &profile),
         disruption_budget: disruption_budget::build(relay),
-        optional: route::build(relay, &profile).into_iter().chain(monitoring::optional(relay, &profile)).collect(),
+        optional: route::build(relay, &profile)
+            .into_iter()
+            .chain(monitoring::optional(relay, &profile))
+            .chain(postgres::build(relay))
+            .collect(),
         stateful_set: stateful_set::build(relay, profile, &fingerprint, memory),
     })
 }
@@ -109,7 +114,7 @@ fn fingerprint(relay: &ValidRelay, config: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, relay.admin.value.expose().as_bytes());
     let mut context = hmac::Context::with_key(&key);
     context.update(config.as_bytes());
-    if let Some(database) = &relay.database {
+    if let Some(database) = &relay.database.url {
         context.update(database.value.expose().as_bytes());
     }
     if let Some(token) = &relay.sibling_token {

@@ -6,7 +6,8 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, ContainerResizePolicy, EnvVar, HTTPGetAction, LocalObjectReference,
     PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecurityContext, TCPSocketAction, VolumeMount, VolumeResourceRequirements,
+    ResourceRequirements, SeccompProfile, SecurityContext, TCPSocketAction, TypedLocalObjectReference, VolumeMount,
+    VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -27,6 +28,8 @@ pub(super) const TOKEN_DIR: &str = "/run/secrets/relay";
 const NONROOT: i64 = 65532;
 /// Readable by the relay's group, which owns the files of a projected volume.
 pub(super) const GROUP_READ: i32 = 0o440;
+/// API group of VolumeSnapshot.
+const SNAPSHOT_GROUP: &str = "snapshot.storage.k8s.io";
 /// The container that is the relay.
 pub(in crate::relay) const CONTAINER: &str = "relay";
 /// Pod annotation that changes when the relay has to read its files again.
@@ -47,6 +50,7 @@ pub(super) fn build(relay: &ValidRelay, profile: Profile, fingerprint: &str, mem
                 type_: Some("RollingUpdate".into()),
                 ..StatefulSetUpdateStrategy::default()
             }),
+            // Also with deletionPolicy: Delete: then the claim goes with the Relay, and not with a StatefulSet that is made anew.
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
                 when_deleted: Some("Retain".into()),
                 when_scaled: Some("Retain".into()),
@@ -174,9 +178,14 @@ fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {
         },
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".into()]),
-            storage_class_name: relay.storage_class.clone(),
+            storage_class_name: relay.storage.class.clone(),
+            data_source: relay.storage.snapshot.as_ref().map(|name| TypedLocalObjectReference {
+                api_group: Some(SNAPSHOT_GROUP.into()),
+                kind: "VolumeSnapshot".into(),
+                name: name.clone(),
+            }),
             resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([("storage".into(), relay.storage_size.into())])),
+                requests: Some(BTreeMap::from([("storage".into(), relay.storage.usable.into())])),
                 ..VolumeResourceRequirements::default()
             }),
             ..PersistentVolumeClaimSpec::default()

@@ -77,6 +77,27 @@ fn objects_of_a_relay_with_every_field_set() {
     assert_golden("full", &objects(&full(), &full_world()));
 }
 
+#[test]
+fn objects_of_a_relay_with_a_database_of_its_own() {
+    let mut spec = minimal();
+    spec["database"] = json!({"cloudNativePG": {"instances": 2, "storageSize": "5Gi", "storageClassName": "fast"}});
+    let cluster = |spec: &Value| objects(spec, &world()).optional.pop().unwrap().object;
+    let kept = cluster(&spec);
+    insta::assert_snapshot!("postgres-Cluster-demo-db", serde_yaml_ng::to_string(&kept).unwrap());
+    assert_eq!(kept.metadata.owner_references, None, "it outlives the Relay, like the volume");
+    spec["storage"] = json!({"deletionPolicy": "Delete"});
+    assert_eq!(cluster(&spec).owner_references()[0].uid, "u-1");
+}
+
+#[test]
+fn the_policy_of_deletion_changes_no_stateful_set() {
+    let mut spec = minimal();
+    let before = objects(&spec, &world()).stateful_set;
+    spec["storage"] = json!({"deletionPolicy": "Delete"});
+    spec["backup"] = json!({"every": "24h"});
+    assert_eq!(objects(&spec, &world()).stateful_set, before);
+}
+
 fn foreign(implementation: &str) -> Value {
     json!({
         "hostname": "relay.test",

@@ -166,7 +166,7 @@ pub(super) async fn act(context: &Context, relay: &Relay, valid: &ValidRelay, wo
 }
 
 /// Asks for the eviction of this very pod: a PodDisruptionBudget may say no, and what has its name meanwhile stays.
-async fn evict(context: &Context, relay: &ValidRelay, pod: &Pod, uid: &str) -> kube::Result<()> {
+pub(super) async fn evict(context: &Context, relay: &ValidRelay, pod: &Pod, uid: &str) -> kube::Result<()> {
     let name = pod.name_any();
     // By hand: kube's own eviction has its options under a name that the API server does not know.
     let eviction = json!({

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::foreign;
+use super::{foreign, storage};
 use crate::relay::Error;
 use crate::relay::apply::Applied;
 use crate::relay::endings::{EXIT_PLANNED_RESTART, Termination};
@@ -81,7 +81,7 @@ pub(super) fn findings(
     others: Vec<Finding>,
 ) -> Vec<Finding> {
     let workload = match applied {
-        Ok(applied) => workload(applied.stateful_set.as_deref(), world.pod.as_deref()),
+        Ok(applied) => workload(applied.stateful_set.as_deref(), world),
         Err(error) => Finding::new(WORKLOAD_READY, Verdict::Bad, error.reason(), quote(&error.to_string())),
     };
     let foreign = foreign::findings(relay, world);
@@ -147,13 +147,13 @@ fn paused(paused: bool) -> Finding {
     }
 }
 
-fn workload(stateful_set: Option<&StatefulSet>, pod: Option<&Pod>) -> Finding {
+fn workload(stateful_set: Option<&StatefulSet>, world: &World) -> Finding {
     let waiting = |reason, message: &str| Finding::new(WORKLOAD_READY, Verdict::Waiting, reason, quote(message));
     let bad = |reason, message: &str| Finding::new(WORKLOAD_READY, Verdict::Bad, reason, quote(message));
     let Some(stateful_set) = stateful_set else {
         return waiting("NoStatefulSet", "The StatefulSet is not there yet.");
     };
-    let Some(pod) = pod else {
+    let Some(pod) = world.pod.as_deref() else {
         return waiting("NoPod", "The pod is not there yet; the StatefulSet's Events say what keeps it.");
     };
     let status = pod.status.clone().unwrap_or_default();
@@ -161,7 +161,10 @@ fn workload(stateful_set: Option<&StatefulSet>, pod: Option<&Pod>) -> Finding {
     let condition = |type_: &str| conditions.iter().find(|c| c.type_ == type_);
     if let Some(unscheduled) = condition("PodScheduled").filter(|c| c.status == "False") {
         let message = unscheduled.message.as_deref().unwrap_or("no node fits");
-        return bad("Unschedulable", message);
+        return match storage::elsewhere(pod, world.claim.as_deref(), message) {
+            Some(message) => bad("VolumeOnOtherNode", &message),
+            None => bad("Unschedulable", message),
+        };
     }
     let container = status.container_statuses.as_deref().and_then(<[_]>::first);
     if container.is_some_and(restarts_as_planned) {

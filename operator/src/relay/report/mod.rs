@@ -4,13 +4,18 @@
 //! changed noticeably, and then at most every [`FIGURES_EVERY`].
 
 mod backfill;
+mod backup;
 mod bans;
 mod conditions;
+mod database;
 mod exposed;
 mod figures;
 mod foreign;
 mod memory;
 mod optional;
+mod schema;
+mod storage;
+mod undecodable;
 
 use std::time::Duration;
 
@@ -22,6 +27,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 pub(super) use self::conditions::quote;
+pub(super) use self::undecodable::undecodable;
 
 use self::conditions::{Finding, Verdict};
 use super::apply::Applied;
@@ -31,7 +37,7 @@ use super::jobs::Jobs;
 use super::names::OPERATOR;
 use super::read::World;
 use super::validate::{Invalid, ValidRelay};
-use super::{Context, Error, resize};
+use super::{Context, Error, backup as backups, resize, volume};
 use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus, RestartCause};
 
 /// Shortest time between two writes that refresh figures only.
@@ -47,6 +53,10 @@ pub(super) struct Done {
     pub(super) jobs: Jobs,
     /// Of the domains that the spec bans.
     pub(super) bans: Bans,
+    /// Of the volume.
+    pub(super) volume: volume::Done,
+    /// Of snapshots of it.
+    pub(super) backup: backups::Done,
 }
 
 /// Reports a Relay that could be built, and says whether it is calm: ready, and its memory is not short.
@@ -56,9 +66,10 @@ pub(super) async fn report(
     valid: &ValidRelay,
     world: &World,
     applied: &Result<Applied, Error>,
-    done: Done,
+    mut done: Done,
 ) -> Result<bool, Error> {
-    let Done { resize, evicted, jobs, bans } = &done;
+    let volume_events = std::mem::take(&mut done.volume.events);
+    let Done { resize, evicted, jobs, bans, volume, backup: snapshots } = &done;
     let now = Timestamp::now();
     let before = relay.status.as_ref();
     let told = before.and_then(|before| before.backfill.as_ref());
@@ -72,11 +83,18 @@ pub(super) async fn report(
     let mut events: Vec<Event> = ends.new.iter().map(memory::event).collect();
     events.extend(resize::events(resize_told, resize.as_ref()));
     events.extend(backfill::events(told, jobs));
+    let claim = world.claim.as_deref();
+    let created = relay.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let stored = storage::status(claim, volume, created);
+    events.extend(storage::events(before.and_then(|before| before.storage.as_ref()), stored.as_ref()));
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| exposed::endpoint(valid, applied)),
         backfill: backfill::status(told, jobs),
         banned_domains: bans.ours.clone(),
         resize: resize.clone(),
+        storage: stored,
+        database: Some(valid.database.held_at.unwrap_or(valid.database.kind)),
+        backup: backup::status(snapshots),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };
@@ -91,24 +109,47 @@ pub(super) async fn report(
     let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
     let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
     let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
-    let mut findings =
-        conditions::findings(valid, world, applied, vec![memory, backfill, exposed::finding(valid, world, applied)]);
-    findings.extend(bans::finding(valid, bans));
+    let database = database::finding(valid, applied);
+    let mut others = vec![
+        memory,
+        backfill,
+        exposed::finding(valid, world, applied),
+        storage::finding(valid, claim, volume),
+        database.clone(),
+    ];
+    others.extend(backup::finding(snapshots));
+    others.extend(bans::finding(valid, bans));
+    let mut findings = conditions::findings(valid, world, applied, others);
+    if valid.database.is_awaited() {
+        // Everything else waits for it.
+        findings.retain(|finding| finding.type_ != conditions::READY);
+        findings.insert(0, Finding { type_: conditions::READY, ..database });
+    }
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
+    // What was done is told whether or not it shows in the status by now.
+    for event in volume_events {
+        tell(&Recorder::new(context.client.clone(), OPERATOR.into()), relay, &event).await;
+    }
     Ok(ready && !is_short && !is_moving)
 }
 
 /// Reports a Relay that cannot be built. What runs goes on running, but is not looked at, except for when it ends.
 pub(super) async fn invalid(context: &Context, relay: &Relay, world: &World, invalid: &Invalid) -> Result<(), Error> {
     let now = Timestamp::now();
-    let findings = conditions::invalid(relay.spec.paused, invalid);
+    let mut findings = conditions::invalid(relay.spec.paused, invalid);
+    for type_ in [storage::STORAGE_READY, database::DATABASE_READY] {
+        findings.push(Finding::new(type_, Verdict::Unknown, invalid.reason(), quote(&invalid.to_string())));
+    }
     let before = relay.status.as_ref();
     let ends = ends(before, world, now);
     let status = RelayStatus {
         backfill: before.and_then(|before| before.backfill.clone()),
         banned_domains: before.map(|before| before.banned_domains.clone()).unwrap_or_default(),
         resize: before.and_then(|before| before.resize.clone()),
+        storage: before.and_then(|before| before.storage.clone()),
+        database: before.and_then(|before| before.database),
+        backup: before.and_then(|before| before.backup.clone()),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };
@@ -146,15 +187,19 @@ async fn publish(
         return Ok(());
     }
     let relays = Api::<Relay>::namespaced(context.client.clone(), &namespace);
-    let patch = json!({
-        "apiVersion": Relay::api_version(&()),
-        "kind": Relay::kind(&()),
-        "status": status,
-    });
-    relays
-        .patch_status(&name, &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&patch))
-        .await
-        .map_err(Error::Report)?;
+    if let Err(error) = write(&relays, &name, &status).await {
+        let fields = schema::undeclared(&error);
+        if fields.is_empty() {
+            return Err(Error::Report(error));
+        }
+        let findings: Vec<Finding> = findings.iter().cloned().chain([schema::finding(&fields)]).collect();
+        status = schema::without(&status, &fields)?;
+        status.conditions = conditions::merge(&before.conditions, &findings, relay.metadata.generation, now);
+        if !worth_writing(&before, &status) {
+            return Ok(());
+        }
+        write(&relays, &name, &status).await.map_err(Error::Report)?;
+    }
     context.metrics.wrote(&Relay::kind(&()), "status");
     for New { count, end } in &news.ends {
         context.metrics.ended(&namespace, &name, end.cause.name(), count.unsigned_abs());
@@ -167,6 +212,15 @@ async fn publish(
         tell(&Recorder::new(context.client.clone(), OPERATOR.into()), relay, &event).await;
     }
     Ok(())
+}
+
+async fn write(relays: &Api<Relay>, name: &str, status: &RelayStatus) -> kube::Result<()> {
+    let patch = json!({
+        "apiVersion": Relay::api_version(&()),
+        "kind": Relay::kind(&()),
+        "status": status,
+    });
+    relays.patch_status(name, &PatchParams::apply(OPERATOR).force(), &Patch::Apply(&patch)).await.map(drop)
 }
 
 /// An Event is a courtesy: the status has the same news.

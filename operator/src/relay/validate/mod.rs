@@ -5,10 +5,13 @@
 
 mod access;
 mod backfill;
+mod backup;
+mod database;
 mod implementation;
 mod memory;
 mod pod;
 mod settings;
+mod storage;
 mod upstream;
 mod window;
 
@@ -16,27 +19,32 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 
 use super::byte_size::ByteSize;
 use super::read::{Lookup, SecretValue, World};
 use crate::api::patterns::{self, Pattern};
-use crate::api::{BackfillSpec, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec, StorageSpec};
+use crate::api::{BackfillSpec, ImageSpec, Implementation, PullPolicy, Relay, RelaySpec};
 use crate::secret::Redacted;
 
 pub use access::{Access, Guard, Targets, Tls, Way};
 pub(super) use access::{ingress_addresses, private_address, service_addresses};
+pub use backup::Backup;
+pub use database::{Database, allowed_change};
 pub use memory::{Memory, Resources};
 #[cfg(test)]
 pub(super) use pod::is_set_by_the_operator;
 pub use pod::{Cpu, Pod};
 pub use settings::{Firehose, PlcExport, Settings};
+pub use storage::Storage;
+pub(super) use storage::{capacity, claim_template, is_older, requested};
 pub use window::Window;
 
 /// Time to store cursors and to close every consumer's connection properly, where the spec does not say.
 const DEFAULT_GRACE_SECONDS: i64 = 60;
+/// Annotation that allows a change of database: Embedded-to-External.
+pub const CHANGE_DATABASE: &str = "relay.waow.tech/change-database";
 /// Longest DNS name.
 const MAX_HOSTNAME: usize = 253;
 
@@ -63,10 +71,10 @@ pub struct ValidRelay {
     pub grace_seconds: Option<i64>,
     /// When the pod may be replaced for another reason than a change of the spec; `None` is always.
     pub window: Option<Window>,
-    /// Size of the volume.
-    pub storage_size: ByteSize,
-    /// StorageClass of the volume, where not the cluster's default.
-    pub storage_class: Option<String>,
+    /// The volume.
+    pub storage: Storage,
+    /// Snapshots of it.
+    pub backup: Backup,
     /// Labels of the node.
     pub node_selector: BTreeMap<String, String>,
     /// How consumers reach it.
@@ -77,8 +85,8 @@ pub struct ValidRelay {
     pub settings: Settings,
     /// What is declared of backfills.
     pub backfill: BackfillSpec,
-    /// The external database.
-    pub database: Option<SecretKey>,
+    /// The database of decisions.
+    pub database: Database,
     /// The admin token of sibling relays, where it is not that of this one.
     pub sibling_token: Option<SecretKey>,
     /// What else the pod has.
@@ -132,11 +140,37 @@ pub enum Invalid {
     /// The spec itself.
     #[error("{0}")]
     Spec(String),
-    /// The volume of an existing relay would have to change.
+    /// The volume of an existing relay would have to be another one.
+    #[error("spec.storage.{0}")]
+    Storage(&'static str),
+    /// The volume of an existing relay would have to shrink.
     #[error(
-        "spec.storage differs from the volume of the StatefulSet {0}, which cannot be changed; put the old values back, or create a Relay of another name"
+        "spec.storage.size is {wanted}, but the volume has {has} and cannot shrink; write {has} or more, or create a Relay of another name"
     )]
-    Storage(String),
+    Shrinks {
+        /// What it has.
+        has: ByteSize,
+        /// What the spec says.
+        wanted: ByteSize,
+    },
+    /// There is a volume already, which a snapshot cannot fill.
+    #[error(
+        "the PersistentVolumeClaim {claim} of an earlier Relay is still there, so nothing would be restored from the VolumeSnapshot {snapshot}; delete the claim, or take spec.storage.fromSnapshot away to go on with what it holds"
+    )]
+    VolumeExists {
+        /// Name of the claim.
+        claim: String,
+        /// Name of the snapshot.
+        snapshot: String,
+    },
+    /// The relay would become another program.
+    #[error("spec.implementation is {}, but the relay that is there is {}, whose files it cannot read; put {} back, and create a Relay of another name", wanted.name(), live.name(), live.name())]
+    Implementation {
+        /// What it is.
+        live: Implementation,
+        /// What the spec says.
+        wanted: Implementation,
+    },
     /// A Secret that the spec refers to.
     #[error("there is no Secret {0}; create it in the namespace of the Relay")]
     NoSecret(String),
@@ -158,6 +192,16 @@ pub enum Invalid {
         /// The key.
         key: String,
     },
+    /// The value of a Secret is not what the spec takes it for.
+    #[error(
+        "the value of the key {key} of the Secret {name} is no URL of a PostgreSQL database; it has to look like postgres://USER:PASSWORD@HOST/DATABASE"
+    )]
+    NoDatabaseUrl {
+        /// Name of the Secret.
+        name: String,
+        /// The key.
+        key: String,
+    },
 }
 
 impl Invalid {
@@ -167,6 +211,10 @@ impl Invalid {
         match self {
             Self::Spec(_) => "InvalidSpec",
             Self::Storage(_) => "StorageImmutable",
+            Self::Shrinks { .. } => "StorageShrinks",
+            Self::VolumeExists { .. } => "VolumeExists",
+            Self::Implementation { .. } => "ImplementationImmutable",
+            Self::NoDatabaseUrl { .. } => "SecretValueInvalid",
             Self::NoSecret(_) => "SecretNotFound",
             Self::NoKey { .. } | Self::SeveralTokens { .. } => "SecretKeyMissing",
         }
@@ -175,7 +223,7 @@ impl Invalid {
     /// Whether only a change of the Relay can help. Secrets are not watched, so they are looked at again.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Spec(_) | Self::Storage(_))
+        matches!(self, Self::Spec(_) | Self::Storage(_) | Self::Shrinks { .. } | Self::Implementation { .. })
     }
 }
 
@@ -205,8 +253,10 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
     let image = image(&spec.image, default_image)?;
     let memory = memory::memory(&spec.memory)?;
     implementation::check(spec, &memory)?;
-    let storage_size = storage(&spec.storage)?;
-    check_unchanged_storage(&spec.storage, storage_size, world.stateful_set.as_deref())?;
+    implementation::check_unchanged(spec.implementation, world.stateful_set.as_deref())?;
+    let created = relay.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    let allowed = relay.annotations().get(CHANGE_DATABASE).map(String::as_str);
+    let storage = storage::storage(&spec.storage, world, created)?;
     Ok(ValidRelay {
         namespace: relay.namespace().unwrap_or_default(),
         owner,
@@ -217,14 +267,14 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         memory,
         grace_seconds: memory::grace_seconds(spec.termination_grace_period_seconds)?,
         window: window::window(spec.update.window.as_deref())?,
-        storage_size,
-        storage_class: spec.storage.storage_class_name.clone(),
+        backup: backup::backup(spec.backup.as_ref())?,
         node_selector: node_selector(spec)?,
         access: access::access(spec, world)?,
         guard: access::guard(spec, &world.operator_namespace)?,
-        settings: settings::settings(spec, storage_size)?,
+        settings: settings::settings(spec, &storage)?,
+        storage,
         backfill: backfill::backfill(&spec.backfill)?,
-        database: world.database_url.as_ref().map(database).transpose()?,
+        database: database::database(&name, &spec.database, world, allowed)?,
         sibling_token: match (spec.implementation, &world.sibling_token) {
             (Implementation::Bundled, Some(secret)) => Some(sibling_token(secret)?),
             _ => None, // others have no use for it
@@ -282,30 +332,6 @@ fn image(spec: &ImageSpec, default: &str) -> Result<Image, Invalid> {
     })
 }
 
-fn storage(spec: &StorageSpec) -> Result<ByteSize, Invalid> {
-    if let Some(class) = &spec.storage_class_name {
-        check("spec.storage.storageClassName", class, patterns::OBJECT_NAME)?;
-    }
-    size("spec.storage.size", &spec.size)
-}
-
-fn check_unchanged_storage(spec: &StorageSpec, size: ByteSize, live: Option<&StatefulSet>) -> Result<(), Invalid> {
-    let claim = live
-        .and_then(|set| set.spec.as_ref()?.volume_claim_templates.as_ref()?.first())
-        .and_then(|claim| claim.spec.as_ref());
-    let Some(claim) = claim else { return Ok(()) };
-    let live_size = claim
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.requests.as_ref()?.get("storage"))
-        .and_then(|quantity| ByteSize::parse(&quantity.0));
-    if live_size == Some(size) && claim.storage_class_name == spec.storage_class_name {
-        Ok(())
-    } else {
-        Err(Invalid::Storage(live.map(ResourceExt::name_any).unwrap_or_default()))
-    }
-}
-
 fn node_selector(spec: &RelaySpec) -> Result<BTreeMap<String, String>, Invalid> {
     for (key, value) in &spec.node.selector {
         check("spec.node.selector", key, patterns::LABEL_KEY)?;
@@ -347,10 +373,6 @@ fn sibling_token(secret: &SecretValue) -> Result<SecretKey, Invalid> {
     } else {
         Err(Invalid::SeveralTokens { name: token.name, key: token.key })
     }
-}
-
-fn database(secret: &SecretValue) -> Result<SecretKey, Invalid> {
-    found("spec.database.externalSecretRef", secret)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::upstream::upstream;
-use super::{Invalid, check, size, within};
+use super::{Invalid, Storage, check, size, within};
 use crate::api::patterns::{DURATION, HOSTS_OF, URL};
 use crate::api::{
     BUNDLED_HAS_COLLECTIONS, CollectionsSpec, Compression, Durability, FirehoseSpec, Implementation, LogLevel,
@@ -75,7 +75,7 @@ pub struct Firehose {
     pub initial_seq: Option<i64>,
 }
 
-pub(super) fn settings(spec: &RelaySpec, storage: ByteSize) -> Result<Settings, Invalid> {
+pub(super) fn settings(spec: &RelaySpec, storage: &Storage) -> Result<Settings, Invalid> {
     check("spec.plcURL", &spec.plc_url, URL)?;
     Ok(Settings {
         plc_url: spec.plc_url.clone(),
@@ -111,7 +111,7 @@ fn validation(spec: &ValidationSpec) -> Result<ValidationSpec, Invalid> {
     Ok(spec.clone())
 }
 
-fn firehose(spec: &FirehoseSpec, storage: ByteSize) -> Result<Firehose, Invalid> {
+fn firehose(spec: &FirehoseSpec, storage: &Storage) -> Result<Firehose, Invalid> {
     // Without "..": a new field cannot be forgotten here.
     let FirehoseSpec {
         replay_window,
@@ -125,7 +125,7 @@ fn firehose(spec: &FirehoseSpec, storage: ByteSize) -> Result<Firehose, Invalid>
     } = spec;
     check("spec.firehose.replayWindow", replay_window, DURATION)?;
     let max_size = max_size.as_deref().map(|text| size("spec.firehose.maxSize", text)).transpose()?;
-    if max_size.is_some_and(|max_size| max_size.0 / 4 > storage.0 / 5) {
+    if max_size.is_some_and(|max_size| max_size.0 / 4 > storage.size.0 / 5) {
         return Err(Invalid::Spec(format!("spec.{MAX_SIZE_NEEDS_ROOM}")));
     }
     for (path, number) in [
@@ -135,10 +135,12 @@ fn firehose(spec: &FirehoseSpec, storage: ByteSize) -> Result<Firehose, Invalid>
         number.map_or(Ok(()), |number| within(path, number, &CONSUMERS))?;
     }
     initial_seq.map_or(Ok(()), |seq| within("spec.firehose.initialSeq", seq, &SEQS))?;
+    // While the volume grows there is only the room of before.
+    let room = ByteSize(storage.usable.0 / 100 * LOG_PERCENT);
     Ok(Firehose {
         replay_window: replay_window.clone(),
         max_size,
-        log_size: max_size.unwrap_or(ByteSize(storage.0 / 100 * LOG_PERCENT)),
+        log_size: max_size.map_or(room, |max_size| max_size.min(room)),
         durability: *durability,
         compression: *compression,
         max_consumers: *max_consumers,

@@ -76,6 +76,9 @@ fn good_specs_pass_the_schema_and_the_operator() {
             with(minimal(), "/pod/labels", json!({"app.kubernetes.io/part-of": "a", "example.com/x": ""})),
         ),
         ("equal shares of a processor", with(minimal(), "/pod/cpu", json!({"request": "1500m", "limit": "1500m"}))),
+        ("a database that is made", with(full(), "/database", json!({"cloudNativePG": {"instances": 3}}))),
+        ("zlay with a database that is made", with(foreign("Zlay"), "/database", json!({"cloudNativePG": {}}))),
+        ("snapshots on request alone", with(minimal(), "/backup", json!({}))),
         ("node port of a load balancer", with(full(), "/access/service/type", json!("LoadBalancer"))),
     ] {
         assert_eq!(cel(&spec, None), Vec::<String>::new(), "schema: {case}");
@@ -107,6 +110,10 @@ fn bad_specs_are_refused_by_the_schema_and_by_the_operator_with_the_same_sentenc
         ("/update/window", json!("Sunday night"), "write a time such as Sun 03:00-05:00 UTC"),
         ("/storage/size", json!("big"), "write a whole number of bytes with a unit"),
         ("/storage/storageClassName", json!("A"), "write the name of an object"),
+        ("/storage/fromSnapshot/name", json!("a/b"), "write the name of an object"),
+        ("/backup/every", json!("daily"), "write a whole number of seconds, minutes or hours"),
+        ("/backup/snapshotClassName", json!("A"), "write the name of an object"),
+        ("/database/cloudNativePG", json!({}), "name either externalSecretRef or cloudNativePG"),
         ("/database/externalSecretRef/name", json!("a/b"), "write the name of an object"),
         ("/database/externalSecretRef/key", json!("a b"), "a key of a Secret"),
         ("/plcURL", json!("plc.directory"), "write a URL"),
@@ -260,6 +267,11 @@ fn what_the_schema_bounds_without_cel_is_refused_by_the_operator_too() {
         ("/backfill/verify/requestsPerSecond", json!(-1), "between 0.01 and 1000"),
         ("/backfill/concurrency", json!(0), "between 1 and 64"),
         ("/storage/size", json!("999999999999999Ti"), "too large"),
+        ("/backup/every", json!("59m"), "at least 1h"),
+        ("/backup/keep", json!(0), "between 1 and 100"),
+        ("/database", json!({"cloudNativePG": {"instances": 0}}), "between 1 and 9"),
+        ("/database", json!({"cloudNativePG": {"storageSize": "big"}}), "write a whole number of bytes"),
+        ("/database", json!({"cloudNativePG": {"storageClassName": "A"}}), "write the name of an object"),
         ("/memory/softPercent", json!(49), "must be between 50 and 92"),
         ("/memory/hardPercent", json!(98), "must be between 55 and 97"),
         ("/memory/maxRestartsPerHour", json!(11), "must be between 0 and 10"),
@@ -272,27 +284,223 @@ fn what_the_schema_bounds_without_cel_is_refused_by_the_operator_too() {
 }
 
 #[test]
-fn the_schema_refuses_another_volume() {
+fn the_schema_refuses_another_place_of_the_volume() {
     let old = full();
-    for (path, value) in [("/storage/size", json!("3Gi")), ("/storage/storageClassName", json!(null))] {
+    for (path, value, sentence) in [
+        ("/storage/storageClassName", json!(null), "storageClassName cannot be changed"),
+        ("/storage/storageClassName", json!("slow"), "storageClassName cannot be changed"),
+        ("/storage/fromSnapshot", json!(null), "fromSnapshot cannot be changed"),
+        ("/storage/fromSnapshot/name", json!("other"), "fromSnapshot cannot be changed"),
+    ] {
         let errors = cel(&with(full(), path, value), Some(&old));
-        assert!(errors.iter().any(|e| e.contains("storage cannot be changed")), "{path}: {errors:?}");
+        assert!(errors.iter().any(|e| e.contains(sentence)), "{path}: {errors:?}");
     }
-    assert_eq!(cel(&full(), Some(&old)), Vec::<String>::new(), "an unchanged volume is no change");
+    for (path, value) in [
+        ("/storage/size", json!("3Gi")),
+        // What the cluster refuses to grow is to be put back.
+        ("/storage/size", json!("1Gi")),
+        ("/storage/deletionPolicy", json!("Retain")),
+    ] {
+        assert_eq!(cel(&with(full(), path, value), Some(&old)), Vec::<String>::new(), "{path}");
+    }
+}
+
+/// The world in which the objects of `spec` are there.
+fn world_of(spec: &Value) -> World {
+    let mut world = full_world();
+    let relay = valid(spec, &world);
+    let built = super::super::build::build(&relay, relay.memory.at(relay.memory.limit)).unwrap();
+    world.stateful_set = Some(built.stateful_set.into());
+    world
+}
+
+/// A claim that asks for `requested` and has `capacity`.
+fn claim(requested: &str, capacity: &str) -> std::sync::Arc<k8s_openapi::api::core::v1::PersistentVolumeClaim> {
+    let claim = json!({
+        "metadata": {"name": "data-demo-0", "uid": "c-1", "creationTimestamp": "2026-11-28T10:00:00Z"},
+        "spec": {"resources": {"requests": {"storage": requested}}},
+        "status": {"phase": "Bound", "capacity": {"storage": capacity}},
+    });
+    std::sync::Arc::new(serde_json::from_value(claim).unwrap())
 }
 
 #[test]
 fn the_operator_refuses_another_volume_than_the_one_there() {
     let spec = with(full(), "/paused", json!(false));
-    let mut world = full_world();
-    let relay_built = valid(&spec, &world);
-    let built = super::super::build::build(&relay_built, relay_built.memory.at(relay_built.memory.limit)).unwrap();
-    world.stateful_set = Some(built.stateful_set.into());
+    let world = world_of(&spec);
     let refused = |spec: &Value| validate(&relay(spec), &world, DEFAULT_IMAGE).err().map(|i| i.reason());
     assert_eq!(refused(&spec), None, "unchanged");
     assert_eq!(refused(&with(spec.clone(), "/storage/size", json!("2048Mi"))), None, "the same size in other words");
-    assert_eq!(refused(&with(spec.clone(), "/storage/size", json!("3Gi"))), Some("StorageImmutable"));
-    assert_eq!(refused(&with(spec, "/storage/storageClassName", json!("slow"))), Some("StorageImmutable"));
+    assert_eq!(refused(&with(spec.clone(), "/storage/size", json!("3Gi"))), None, "it may grow");
+    assert_eq!(refused(&with(spec.clone(), "/storage/size", json!("1Gi"))), Some("StorageShrinks"));
+    assert_eq!(refused(&with(spec.clone(), "/storage/storageClassName", json!("slow"))), Some("StorageImmutable"));
+    assert_eq!(refused(&with(spec, "/storage/fromSnapshot", json!(null))), Some("StorageImmutable"));
+}
+
+#[test]
+fn the_relay_counts_on_what_the_volume_has() {
+    let spec = |size: &str| with(minimal(), "/storage/size", json!(size));
+    let with_claim = |mut world: World, requested: &str, capacity: &str| {
+        world.claim = Some(claim(requested, capacity));
+        world
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("new", world(), "2Gi", "2Gi"),
+        ("unchanged", with_claim(world_of(&spec("2Gi")), "2Gi", "2Gi"), "2Gi", "2Gi"),
+        ("to grow", with_claim(world_of(&spec("2Gi")), "2Gi", "2Gi"), "3Gi", "2Gi"),
+        ("growing", with_claim(world_of(&spec("2Gi")), "3Gi", "2Gi"), "3Gi", "2Gi"),
+        ("grown", with_claim(world_of(&spec("2Gi")), "3Gi", "3Gi"), "3Gi", "3Gi"),
+        ("the storage rounds up", with_claim(world_of(&spec("2Gi")), "2Gi", "10Gi"), "2Gi", "2Gi"),
+        ("what was always told", with_claim(world_of(&spec("2Gi")), "2Gi", "1Gi"), "2Gi", "2Gi"),
+        ("no claim to grow", world_of(&spec("2Gi")), "3Gi", "3Gi"),
+        ("a smaller one of before", with_claim(world(), "2Gi", "2Gi"), "3Gi", "2Gi"),
+        ("a larger one of before", with_claim(world(), "5Gi", "5Gi"), "3Gi", "3Gi"),
+    ];
+    for (case, world, size, usable) in table {
+        assert_eq!(valid(&spec(size), &world).storage.usable.to_string(), usable, "{case}");
+    }
+}
+
+#[test]
+fn a_snapshot_does_not_fill_a_volume_that_is_there() {
+    let mut world = world();
+    world.claim = Some(claim("2Gi", "2Gi"));
+    let refused = |created: &str, world: &World| {
+        let mut json = relay_json(&with(minimal(), "/storage", json!({"fromSnapshot": {"name": "s"}})));
+        json["metadata"]["creationTimestamp"] = json!(created);
+        validate(&serde_json::from_value(json).unwrap(), world, DEFAULT_IMAGE).err().map(|invalid| invalid.reason())
+    };
+    assert_eq!(refused("2026-11-28T11:00:00Z", &world), Some("VolumeExists"), "of an earlier Relay");
+    assert_eq!(refused("2026-11-28T09:00:00Z", &world), None, "the one that the snapshot has filled");
+    world.claim = None;
+    assert_eq!(refused("2026-11-28T11:00:00Z", &world), None);
+}
+
+#[test]
+fn a_change_of_database_waits_until_somebody_allows_it() {
+    let embedded = minimal();
+    let external = with(minimal(), "/database", json!({"externalSecretRef": {"name": "relay-db", "key": "uri"}}));
+    let other = with(minimal(), "/database", json!({"externalSecretRef": {"name": "other-db", "key": "uri"}}));
+    let cluster = with(minimal(), "/database", json!({"cloudNativePG": {}}));
+    let indigo = foreign("Indigo");
+    let indigo_embedded = with(foreign("Indigo"), "/database", json!({}));
+    let held = |had: &Value, wants: &Value, allowed: Option<&str>| {
+        let refer = |mut world: World, spec: &Value| {
+            world.database_url.as_mut().unwrap().name = match &spec["database"] {
+                database if database["cloudNativePG"].is_object() => "demo-db-app".into(),
+                database => database["externalSecretRef"]["name"].as_str().unwrap_or_default().into(),
+            };
+            world
+        };
+        let before = valid(had, &refer(full_world(), had));
+        let built = super::super::build::build(&before, before.memory.at(before.memory.limit)).unwrap();
+        let mut world = refer(full_world(), wants);
+        world.stateful_set = Some(built.stateful_set.into());
+        let mut json = relay_json(wants);
+        if let Some(allowed) = allowed {
+            json["metadata"]["annotations"] = json!({CHANGE_DATABASE: allowed});
+        }
+        let relay = validate(&serde_json::from_value(json).unwrap(), &world, DEFAULT_IMAGE).unwrap();
+        assert_eq!(relay.database.held_at.is_some(), relay.database.is_awaited());
+        relay.database.held_at.map(|kind| kind.name())
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("stays embedded", &embedded, &embedded, None, None),
+        ("stays external", &external, &external, None, None),
+        ("another Secret", &external, &other, None, None),
+        ("stays a cluster", &cluster, &cluster, None, None),
+        ("embedded to external", &embedded, &external, None, Some("Embedded")),
+        ("allowed", &embedded, &external, Some("Embedded-to-External"), None),
+        ("another change is allowed", &embedded, &external, Some("External-to-Embedded"), Some("Embedded")),
+        ("an old permission", &external, &embedded, Some("Embedded-to-External"), Some("External")),
+        ("and back", &external, &embedded, Some("External-to-Embedded"), None),
+        ("to a cluster", &embedded, &cluster, None, Some("Embedded")),
+        ("from a cluster", &cluster, &external, None, Some("CloudNativePG")),
+        ("indigo stays", &indigo, &indigo, None, None),
+        ("indigo to SQLite", &indigo, &indigo_embedded, None, Some("External")),
+    ];
+    for (case, had, wants, allowed, want) in table {
+        assert_eq!(held(had, wants, allowed), want, "{case}");
+    }
+}
+
+#[test]
+fn the_url_of_a_database_is_one_of_a_postgresql() {
+    let refused = |url: &str| {
+        let mut world = full_world();
+        world.database_url.as_mut().unwrap().value = Lookup::Found(Redacted::new(url.into()));
+        validate(&relay(&full()), &world, DEFAULT_IMAGE).err()
+    };
+    for good in
+        ["postgres://u:p@db/relay", "postgresql://db:5432/relay?sslmode=require", "postgres://u:p%40@[::1]:5432/x"]
+    {
+        assert_eq!(refused(good), None, "{good}");
+    }
+    for bad in [
+        "db",
+        "mysql://u:s3cret@db/relay",
+        "sqlite:///data/relay.sqlite",
+        "postgres://",
+        "postgres:///relay",
+        "postgres://u:s3cret@/relay",
+        "host=db password=s3cret",
+        "postgres://db/a b",
+    ] {
+        let invalid = refused(bad).unwrap();
+        assert_eq!((invalid.reason(), invalid.is_final()), ("SecretValueInvalid", false), "{bad}");
+        let message = invalid.to_string();
+        assert!(message.contains("relay-db") && message.contains("uri"), "{bad}: {message}");
+        assert!(!message.contains("s3cret") && !message.contains("mysql"), "{bad}: a value is in {message}");
+    }
+}
+
+#[test]
+fn a_database_that_is_being_made_is_waited_for() {
+    let spec = with(minimal(), "/database", json!({"cloudNativePG": {}}));
+    let look = |value: Lookup| {
+        let mut world = full_world();
+        world.database_url = Some(SecretValue { name: "demo-db-app".into(), key: "uri".into(), value });
+        validate(&relay(&spec), &world, DEFAULT_IMAGE).map(|relay| relay.database.is_awaited())
+    };
+    assert_eq!(look(Lookup::NoSecret), Ok(true));
+    assert_eq!(
+        look(Lookup::Found(Redacted::new("postgresql://relay:p@demo-db-rw.relays:5432/relay".into()))),
+        Ok(false)
+    );
+    assert_eq!(look(Lookup::NoKey).unwrap_err().reason(), "SecretKeyMissing");
+}
+
+#[test]
+fn another_program_than_the_one_there_is_refused_under_an_older_schema_too() {
+    let kinds = ["Bundled", "Indigo", "Zlay"];
+    for live in kinds {
+        for wanted in kinds {
+            let world = world_of(&foreign(live));
+            let invalid = validate(&relay(&foreign(wanted)), &world, DEFAULT_IMAGE).err();
+            match invalid {
+                None => assert_eq!(live, wanted),
+                Some(invalid) => {
+                    assert_ne!(live, wanted);
+                    assert_eq!(invalid.reason(), "ImplementationImmutable");
+                    assert!(invalid.to_string().contains(&format!("put {live} back")), "{invalid}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn objects_of_an_older_or_newer_schema_are_read() {
+    let older = json!({"hostname": "relay.test", "storage": {"size": "2Gi"}, "database": {}});
+    assert_eq!(
+        valid(&older, &world()).storage.deletion,
+        crate::api::DeletionPolicy::Retain,
+        "what is missing is a default"
+    );
+    let newer = json!({"hostname": "relay.test", "storage": {"size": "2Gi", "tier": "hot"}, "moon": {"phase": 7}});
+    assert_eq!(valid(&newer, &world()), valid(&older, &world()), "what is unknown is nothing");
 }
 
 #[test]
@@ -302,6 +510,20 @@ fn names_that_make_no_service_are_refused() {
         json["metadata"]["name"] = json!(name);
         let invalid = validate(&serde_json::from_value(json).unwrap(), &world(), DEFAULT_IMAGE).unwrap_err();
         assert!(invalid.to_string().contains("at most 52 lower-case letters"), "{name}: {invalid}");
+    }
+}
+
+#[test]
+fn a_database_of_its_own_leaves_less_for_the_name() {
+    let spec = with(minimal(), "/database", json!({"cloudNativePG": {}}));
+    for (length, is_good) in [(47, true), (48, false)] {
+        let mut json = relay_json(&spec);
+        json["metadata"]["name"] = json!("a".repeat(length));
+        let crd = serde_json::to_value(Relay::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        assert_eq!(Validator::new().validate(schema, &json, None).is_ok(), is_good, "schema: {length}");
+        let refused = validate(&serde_json::from_value(json).unwrap(), &world(), DEFAULT_IMAGE).err();
+        assert_eq!(refused.is_none(), is_good, "operator: {length}: {refused:?}");
     }
 }
 
@@ -320,8 +542,8 @@ fn secrets_that_are_missing_are_told_and_looked_for_again() {
         (text("t"), Lookup::NoSecret, "SecretNotFound", "relay-db"),
         (text("t"), Lookup::NoKey, "SecretKeyMissing", "relay-db"),
         (text("t"), text(""), "SecretKeyMissing", "relay-db"),
-        (Lookup::NoKey, text("u"), "SecretKeyMissing", "my-admin"),
-        (text("tökén"), text("u"), "SecretKeyMissing", "my-admin"),
+        (Lookup::NoKey, text("postgres://u"), "SecretKeyMissing", "my-admin"),
+        (text("tökén"), text("postgres://u"), "SecretKeyMissing", "my-admin"),
     ];
     for (admin, database, reason, name) in table {
         let case = format!("{admin:?} {database:?} {reason}");
@@ -372,7 +594,7 @@ fn defaults_are_filled_in() {
     assert_eq!(relay.memory.limit.to_string(), "4Gi");
     assert_eq!(relay.memory.at(relay.memory.limit).request, relay.memory.limit);
     assert_eq!(relay.memory.max, relay.memory.limit);
-    assert_eq!(relay.storage_size.to_string(), "500Gi");
+    assert_eq!(relay.storage.size.to_string(), "500Gi");
     assert_eq!(relay.settings.plc_url, "https://plc.directory");
     let image = valid(&full(), &full_world()).image.reference;
     assert_eq!(image, format!("registry.example.com/relay:v2@sha256:{}", "ab".repeat(32)));

@@ -45,7 +45,7 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
 
 /// What cannot be in the configuration file: secrets, since anyone may read the ConfigMap, and the filter of the log.
 fn env(relay: &ValidRelay) -> Vec<EnvVar> {
-    let database = relay.database.iter().map(|secret| secret_variable("RELAY_DATABASE_URL", secret));
+    let database = relay.database.url.iter().map(|secret| secret_variable("RELAY_DATABASE_URL", secret));
     let sibling = relay.sibling_token.iter().map(|secret| secret_variable("RELAY_SIBLING_TOKEN", secret));
     let log = match relay.settings.log_level {
         LogLevel::Error => Some("error"),

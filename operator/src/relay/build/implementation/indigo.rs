@@ -52,7 +52,7 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
     let identities = identities.clamp(1, IDENTITIES_MAX);
     let mut env = vec![
         secret_variable("RELAY_ADMIN_PASSWORD", &relay.admin),
-        match &relay.database {
+        match &relay.database.url {
             Some(database) => secret_variable("DATABASE_URL", database),
             None => variable("DATABASE_URL", format!("sqlite://{DATA_DIR}/relay.sqlite")),
         },

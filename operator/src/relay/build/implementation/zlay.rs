@@ -36,7 +36,7 @@ const PUBLIC: [Public; 3] = [
 pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
     let arenas = (memory.limit.0 / BYTES_PER_ARENA).clamp(ARENAS.0, ARENAS.1);
     let mut env = vec![secret_variable("RELAY_ADMIN_PASSWORD", &relay.admin)];
-    env.extend(relay.database.iter().map(|database| secret_variable("DATABASE_URL", database)));
+    env.extend(relay.database.url.iter().map(|database| secret_variable("DATABASE_URL", database)));
     env.push(variable("MALLOC_ARENA_MAX", arenas.to_string()));
     env.push(variable("MALLOC_TRIM_THRESHOLD_", TRIM_BYTES));
     // Without these it asks bsky.network, and keeps 72 hours.
