@@ -36,7 +36,7 @@ pub use implementation::{
     ZLAY_NEEDS_DATABASE,
 };
 pub use memory::{MemoryResize, MemorySpec};
-pub use monitoring::{AlertsSpec, DashboardsSpec, MonitoringSpec, ServiceMonitorSpec};
+pub use monitoring::{AlertsSpec, DashboardsSpec, INTERVAL_SHORT, MonitoringSpec, ServiceMonitorSpec};
 pub use network_policy::NetworkPolicySpec;
 pub use node::NodeSpec;
 pub use pod::PodSpec;

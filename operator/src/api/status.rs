@@ -19,7 +19,8 @@ pub struct RelayStatus {
     /// has used up its restarts of this hour), OOMKilled (within the last hour), Unknown (the relay cannot be asked),
     /// ResizeInfeasible, ResizeDeferred, ResizePending (a new limit is not in force yet), NearLimit (a restart is near),
     /// AtMaximum (under pressure, and the limit has grown up to memory.max), UnderPressure, Healthy. BackfillComplete:
-    /// every declared import and crawl is done, or none is declared. Paused: the operator changes nothing.
+    /// every declared import and crawl is done, or none is declared. Monitored: Prometheus finds the relay's metrics and
+    /// alerts, or the spec asks for neither; CRDNotInstalled where the cluster has no Prometheus operator. Paused: the operator changes nothing.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

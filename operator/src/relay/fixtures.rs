@@ -79,6 +79,11 @@ pub(super) fn full() -> Value {
         },
         "access": {"service": {"type": "NodePort", "nodePort": 30300}},
         "admin": {"secretRef": {"name": "my-admin", "key": "password"}},
+        "monitoring": {
+            "serviceMonitor": {"labels": {"release": "prometheus"}, "interval": "15s"},
+            "alerts": {"labels": {"team": "relays"}, "runbookURL": "https://runbooks.example.com/relay/"},
+            "dashboards": {"labels": {"grafana": "yes"}, "folder": "AT Protocol"},
+        },
         "paused": true,
     })
 }

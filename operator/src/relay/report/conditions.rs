@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::foreign;
+use super::{foreign, monitored};
 use crate::relay::Error;
 use crate::relay::apply::Applied;
 use crate::relay::endings::{EXIT_PLANNED_RESTART, Termination};
@@ -26,6 +26,8 @@ pub(super) const MEMORY_HEALTHY: &str = "MemoryHealthy";
 pub(super) const BACKFILL_COMPLETE: &str = "BackfillComplete";
 /// A relay of another project does something about every field of the spec.
 pub(super) const SPEC_SUPPORTED: &str = "SpecSupported";
+/// Prometheus gets to see the relay.
+pub(super) const MONITORED: &str = "Monitored";
 /// The operator changes nothing.
 const PAUSED: &str = "Paused";
 
@@ -97,7 +99,9 @@ pub(super) fn findings(
         }
         None => Finding::new(READY, Verdict::Good, "Delivering", "The relay delivers."),
     };
-    [ready, workload, delivering, memory, backfill].into_iter().chain(supported).chain([paused(relay.paused)]).collect()
+    let monitored = monitored::finding(relay, applied);
+    let all = [ready, workload, delivering, memory, backfill, monitored];
+    all.into_iter().chain(supported).chain([paused(relay.paused)]).collect()
 }
 
 /// What is to be said of a Relay that cannot be built.
@@ -109,6 +113,7 @@ pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
         finding(DELIVERING, Verdict::Unknown),
         finding(MEMORY_HEALTHY, Verdict::Unknown),
         finding(BACKFILL_COMPLETE, Verdict::Unknown),
+        finding(MONITORED, Verdict::Unknown),
         paused(is_paused),
     ]
 }

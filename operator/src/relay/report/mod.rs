@@ -8,6 +8,7 @@ mod conditions;
 mod figures;
 mod foreign;
 mod memory;
+mod monitored;
 
 use std::time::Duration;
 

@@ -60,16 +60,19 @@ impl Memory {
     /// Shortest time between two restarts.
     #[must_use]
     pub fn restart_cooldown(&self) -> Duration {
-        let text = &self.restart_cooldown;
-        let digits = text.trim_end_matches(['s', 'm', 'h']);
-        let unit = match &text[digits.len()..] {
-            "h" => 3600,
-            "m" => 60,
-            _ => 1,
-        };
-        // It has the form of a duration, which has at most 7 digits.
-        Duration::from_secs(digits.parse::<u64>().unwrap_or(0) * unit)
+        duration(&self.restart_cooldown)
     }
+}
+
+/// Reads what has the form of [`patterns::DURATION`], which has at most 7 digits.
+pub(super) fn duration(text: &str) -> Duration {
+    let digits = text.trim_end_matches(['s', 'm', 'h']);
+    let unit = match &text[digits.len()..] {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    Duration::from_secs(digits.parse::<u64>().unwrap_or(0) * unit)
 }
 
 pub(super) fn memory(spec: &MemorySpec) -> Result<Memory, Invalid> {

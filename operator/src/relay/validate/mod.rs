@@ -6,9 +6,11 @@
 mod backfill;
 mod implementation;
 mod memory;
+mod monitoring;
 mod window;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -24,6 +26,7 @@ use crate::api::{
 use crate::secret::Redacted;
 
 pub use memory::{Memory, Resources};
+pub use monitoring::{Alerts, Dashboards, Monitoring, Scrape};
 pub use window::Window;
 
 /// Time to store cursors and to close every consumer's connection properly, where the spec does not say.
@@ -64,6 +67,8 @@ pub struct ValidRelay {
     pub service: ServiceSpec,
     /// What goes into the relay's configuration file.
     pub settings: Settings,
+    /// What Prometheus and Grafana get to see.
+    pub monitoring: Monitoring,
     /// What is declared of backfills.
     pub backfill: BackfillSpec,
     /// The external database.
@@ -80,6 +85,12 @@ impl ValidRelay {
     pub fn has_backfill(&self) -> bool {
         let BackfillSpec { sources, crawl, verify, .. } = &self.backfill;
         !sources.is_empty() || crawl.enabled || verify.enabled
+    }
+
+    /// How far back consumers may resume.
+    #[must_use]
+    pub fn replay_window(&self) -> Duration {
+        memory::duration(&self.settings.replay_window)
     }
 
     /// Time that the pod has to stop, in seconds.
@@ -205,6 +216,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         node_selector: node_selector(spec)?,
         service: service(&spec.access.service)?,
         settings: settings(spec)?,
+        monitoring: monitoring::monitoring(&spec.monitoring)?,
         backfill: backfill::backfill(&spec.backfill)?,
         database: world.database_url.as_ref().map(database).transpose()?,
         admin: admin(&world.admin.secret)?,

@@ -22,6 +22,7 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
         env: relay.database.iter().map(|secret| secret_variable("RELAY_DATABASE_URL", secret)).collect(),
         firehose: (FIREHOSE, FIREHOSE_PORT),
         internal: vec![(ADMIN, ADMIN_PORT)],
+        metrics: vec![ADMIN],
         admin_at_firehose: false,
         alive: Check::Http("/livez", ADMIN),
         ready: Check::Http("/readyz", ADMIN),

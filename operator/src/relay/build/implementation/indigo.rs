@@ -10,6 +10,8 @@ use crate::relay::validate::{Memory, Resources, ValidRelay};
 const API_PORT: i32 = 2470;
 /// Port of metrics.
 const METRICS_PORT: u16 = 2471;
+/// Its name.
+const METRICS_NAME: &str = "metrics";
 
 /// Share of the limit that Go's runtime does not count, in percent: the buffers of its sockets in the kernel, two for each of
 /// thousands of hosts, pages of the event files that were just written, what the C library of SQLite holds, the program
@@ -65,7 +67,8 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         working_dir: None,
         env,
         firehose: (FIREHOSE, API_PORT),
-        internal: vec![("metrics", i32::from(METRICS_PORT))],
+        internal: vec![(METRICS_NAME, i32::from(METRICS_PORT))],
+        metrics: vec![METRICS_NAME],
         admin_at_firehose: true,
         // The banner; its health asks the database.
         alive: Check::Http("/", FIREHOSE),
