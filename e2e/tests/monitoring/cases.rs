@@ -185,7 +185,7 @@ pub const CASES: &[Case] = &[
     Case {
         of: INDIGO,
         alert: "RelayMemoryNearLimit",
-        series: &[("process_resident_memory_bytes{S}", "3865470565x30 3865470566x60")],
+        series: &[("process_resident_memory_bytes{S,ENDPOINT}", "3865470565x30 3865470566x60")],
         quiet: &["30m", "40m"],
         fires: Some(("42m", NEAR_LIMIT)),
         label: None,
@@ -193,7 +193,7 @@ pub const CASES: &[Case] = &[
     Case {
         of: ZLAY,
         alert: "RelayMemoryNearLimit",
-        series: &[("relay_smaps_rss_kb{S}", "3774873x30 3774874x60")],
+        series: &[("relay_smaps_rss_kb{S,ENDPOINT}", "3774873x30 3774874x60")],
         quiet: &["30m", "40m"],
         fires: Some(("42m", NEAR_LIMIT)),
         label: None,

@@ -73,8 +73,8 @@ pub(super) fn build(relay: &ValidRelay, profile: &Profile, spec: &Alerts, select
     let mut alerts = vec![common::down(selector, up)];
     alerts.extend(match relay.implementation {
         Implementation::Bundled => bundled::alerts(relay, selector),
-        Implementation::Indigo => foreign::indigo(relay, selector),
-        Implementation::Zlay => foreign::zlay(relay, selector),
+        Implementation::Indigo => foreign::indigo(relay, selector, up),
+        Implementation::Zlay => foreign::zlay(relay, selector, up),
     });
     alerts.extend(common::ends(selector));
     alerts.push(common::disk(selector));
