@@ -38,7 +38,7 @@ programs() {
   echo E2E_PROMTOOL="$STATE/bin/promtool"
   echo E2E_PROMETHEUS="$STATE/bin/prometheus"
   echo E2E_PROMETHEUS_OPERATOR="$STATE/bin/prometheus-operator"
-  echo E2E_PROMETHEUS_CRDS="$(cat "$STATE/prometheus-crds.path" 2>/dev/null)"
+  echo E2E_PROMETHEUS_OPERATOR_CRDS="$STATE/bin/prometheus-operator-crds"
 }
 
 cluster() {

@@ -76,8 +76,16 @@ prometheus() {
 
 # In a module of its own: it needs an older Prometheus as a library.
 prometheus-operator() {
-  build prometheus-operator prometheus-operator github.com/prometheus-operator/prometheus-operator/cmd/operator 0 "3 minutes"
+  local from=github.com/prometheus-operator/prometheus-operator source
+  build prometheus-operator prometheus-operator "$from/cmd/operator" 0 "3 minutes"
   link prometheus-operator "$built/prometheus-operator"
+  # With the definitions of its kinds, which are files of the module.
+  if [ ! -e "$built/crds" ]; then
+    source=$(go list -C "$ROOT/dev/tools/prometheus-operator" -mod=readonly -m -f '{{.Dir}}' "$from")
+    cp -r "$source/example/prometheus-operator-crd" "$built/crds.part"
+    mv "$built/crds.part" "$built/crds"
+  fi
+  link prometheus-operator-crds "$built/crds"
 }
 
 mkdir -p "$STATE/bin"

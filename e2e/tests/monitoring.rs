@@ -10,15 +10,13 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use cases::{CASES, Case, OPERATOR_CASES};
-use common::clients::program;
+use common::prometheus::{check_metrics, promtool};
 use common::relay::Relay;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// Golden PrometheusRules of the operator, by program.
@@ -60,18 +58,6 @@ fn rules(spec: &Value) -> impl Iterator<Item = &Value> {
 
 fn names(spec: &Value) -> BTreeSet<&str> {
     rules(spec).map(|rule| rule["alert"].as_str().unwrap()).collect()
-}
-
-/// Runs promtool on a file in `folder`, and gives what it says when it is content.
-async fn promtool(arguments: &[&str], folder: &Path, input: &[u8]) -> Result<()> {
-    let mut command = program("E2E_PROMTOOL")?;
-    command.args(arguments).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("cannot run promtool")?;
-    child.stdin.take().unwrap().write_all(input).await?;
-    let output = child.wait_with_output().await?;
-    let said = [output.stdout, output.stderr].concat();
-    ensure!(output.status.success(), "promtool {arguments:?}: {}", String::from_utf8_lossy(&said));
-    Ok(())
 }
 
 /// Checks the rules, and that each does what the cases say, and that there is a case of each.
@@ -123,28 +109,10 @@ async fn every_alert_has_a_page_and_every_page_an_alert() -> Result<()> {
     Ok(())
 }
 
-/// What a relay exposes is OpenMetrics, in which the head of a counter has its name without `_total`. promtool reads the
-/// older text format, where both are one.
-fn as_text_format(metrics: &str) -> String {
-    let counters: BTreeSet<&str> =
-        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
-    let mut text = String::new();
-    for line in metrics.lines().filter(|line| *line != "# EOF") {
-        let mut words: Vec<&str> = line.splitn(4, ' ').collect();
-        let name = format!("{}_total", words.get(2).unwrap_or(&""));
-        if words[0] == "#" && counters.contains(words[2]) {
-            words[2] = &name;
-        }
-        text += &words.join(" ");
-        text.push('\n');
-    }
-    text
-}
-
 #[tokio::test]
 async fn the_metrics_of_the_relay_are_well_formed() -> Result<()> {
     let relay = Relay::start("http://127.0.0.1:9").await?;
     let metrics = relay.metrics().await?;
     assert!(metrics.contains("relay_memory_part_bytes{"), "{metrics}");
-    promtool(&["check", "metrics"], Path::new("."), as_text_format(&metrics).as_bytes()).await
+    check_metrics(&metrics).await
 }
