@@ -37,6 +37,7 @@ programs() {
   echo E2E_COLLECTIONDIR="$STATE/bin/collectiondir"
   echo E2E_PROMTOOL="$STATE/bin/promtool"
   echo E2E_PROMETHEUS="$STATE/bin/prometheus"
+  echo E2E_DASHBOARD="$STATE/bin/dashboard"
   echo E2E_PROMETHEUS_OPERATOR="$STATE/bin/prometheus-operator"
   echo E2E_PROMETHEUS_OPERATOR_CRDS="$STATE/bin/prometheus-operator-crds"
 }
@@ -95,7 +96,7 @@ main() {
     "$ROOT/dev/up.sh"
     [[ " ${chosen[*]} " != *" memory "* ]] || make_leaking_image
   fi
-  "$ROOT/dev/tools/build.sh" helm indigo prometheus prometheus-operator
+  "$ROOT/dev/tools/build.sh" helm indigo prometheus prometheus-operator dashboard
   "$ROOT/dev/network/run.sh"
   "$ROOT/dev/python/run.sh"
   step e2e-build "Building the end-to-end suites (the first time usually 2 minutes)" "${build[@]}"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # build.sh [MODULE…]: builds the Go programs of the development set-up once into the cache, and links them into .dev/bin:
 # hyperkube (etcd, the five Kubernetes programs, kubectl), helm, and indigo's consumers of a relay. Only when it is named:
-# indigo-relay, which `make compare` measures beside ours; prometheus (with promtool) and prometheus-operator, which the
-# end-to-end suites read metrics and try alerts with.
+# indigo-relay, which `make compare` measures beside ours; prometheus (with promtool), prometheus-operator
+# and dashboard, by which the end-to-end suites look at what is made for them.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -86,6 +86,12 @@ prometheus-operator() {
     mv "$built/crds.part" "$built/crds"
   fi
   link prometheus-operator-crds "$built/crds"
+}
+
+# Says whether Grafana takes a dashboard.
+dashboard() {
+  build dashboard dashboard . 0 "1 minute"
+  link dashboard "$built/dashboard"
 }
 
 mkdir -p "$STATE/bin"

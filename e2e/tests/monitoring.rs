@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use cases::{CASES, Case, OPERATOR_CASES};
-use common::prometheus::{check_metrics, promtool};
+use common::prometheus::{check_dashboard, check_metrics, promtool};
 use common::relay::Relay;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -106,6 +106,20 @@ async fn every_alert_has_a_page_and_every_page_an_alert() -> Result<()> {
     }
     pages.remove("README");
     assert_eq!(pages, alerts);
+    Ok(())
+}
+
+#[tokio::test]
+async fn grafana_knows_every_field_of_the_dashboards() -> Result<()> {
+    let folder = root().join("operator/src/relay/build/monitoring/dashboard/snapshots");
+    for implementation in ["bundled", "indigo", "zlay"] {
+        let name = format!("relay_operator__relay__build__monitoring__dashboard__tests__{implementation}.snap");
+        let text = fs::read_to_string(folder.join(&name)).with_context(|| format!("cannot read {name}"))?;
+        let (_, dashboard) = text.rsplit_once("---\n").context("a snapshot has a head")?;
+        check_dashboard(dashboard).await.context(implementation)?;
+        let wrong = dashboard.replace("\"graphTooltip\"", "\"graphTooltips\"");
+        assert!(check_dashboard(&wrong).await.is_err(), "a field that Grafana does not know");
+    }
     Ok(())
 }
 

@@ -14,13 +14,23 @@ use super::until;
 
 /// Runs promtool in `folder` on `input`; what it complains of is the error.
 pub async fn promtool(arguments: &[&str], folder: &Path, input: &[u8]) -> Result<()> {
-    let mut command = program("E2E_PROMTOOL")?;
+    content("E2E_PROMTOOL", arguments, folder, input).await
+}
+
+/// Whether Grafana takes a dashboard: every field is one that it knows.
+pub async fn check_dashboard(dashboard: &str) -> Result<()> {
+    content("E2E_DASHBOARD", &[], Path::new("."), dashboard.as_bytes()).await
+}
+
+/// Runs a program that complains of its input, or does not.
+async fn content(name: &str, arguments: &[&str], folder: &Path, input: &[u8]) -> Result<()> {
+    let mut command = program(name)?;
     command.args(arguments).current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("cannot run promtool")?;
+    let mut child = command.spawn().with_context(|| format!("cannot run {name}"))?;
     child.stdin.take().unwrap().write_all(input).await?;
     let output = child.wait_with_output().await?;
     let said = [output.stdout, output.stderr].concat();
-    ensure!(output.status.success(), "promtool {arguments:?}: {}", String::from_utf8_lossy(&said));
+    ensure!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&said));
     Ok(())
 }
 

@@ -43,7 +43,9 @@ fn the_reference_is_that_of_the_types() {
 fn the_samples_are_valid() {
     let crd = crd();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    for sample in ["relay.yaml", "relay-production.yaml", "relay-backfill.yaml", "relay-indigo.yaml"] {
+    for sample in
+        ["relay.yaml", "relay-production.yaml", "relay-backfill.yaml", "relay-monitored.yaml", "relay-indigo.yaml"]
+    {
         let text = std::fs::read_to_string(root().join("config/samples").join(sample)).unwrap();
         let documents = serde_yaml_ng::Deserializer::from_str(&text);
         let mut objects = documents.map(|document| <Value as serde::Deserialize>::deserialize(document).unwrap());
