@@ -6,7 +6,7 @@ set -euo pipefail
 . "$ROOT/dev/cluster/common.sh"
 
 # Suites that need no cluster: they start the relay, a PLC directory and PDSes by themselves, as processes.
-WITHOUT_CLUSTER=" collections protocol "
+WITHOUT_CLUSTER=" collections monitoring protocol "
 
 # Suites whose tests do not touch what the others do, and wait most of their time.
 AT_ONCE=" memory "
@@ -35,6 +35,11 @@ programs() {
   echo E2E_TAP="$STATE/bin/tap"
   echo E2E_RAINBOW="$STATE/bin/rainbow"
   echo E2E_COLLECTIONDIR="$STATE/bin/collectiondir"
+  echo E2E_PROMTOOL="$STATE/bin/promtool"
+  echo E2E_PROMETHEUS="$STATE/bin/prometheus"
+  echo E2E_DASHBOARD="$STATE/bin/dashboard"
+  echo E2E_PROMETHEUS_OPERATOR="$STATE/bin/prometheus-operator"
+  echo E2E_PROMETHEUS_OPERATOR_CRDS="$STATE/bin/prometheus-operator-crds"
 }
 
 cluster() {
@@ -91,7 +96,7 @@ main() {
     "$ROOT/dev/up.sh"
     [[ " ${chosen[*]} " != *" memory "* ]] || make_leaking_image
   fi
-  "$ROOT/dev/tools/build.sh" indigo
+  "$ROOT/dev/tools/build.sh" helm indigo prometheus prometheus-operator dashboard
   "$ROOT/dev/network/run.sh"
   "$ROOT/dev/python/run.sh"
   step e2e-build "Building the end-to-end suites (the first time usually 2 minutes)" "${build[@]}"

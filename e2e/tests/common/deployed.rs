@@ -24,10 +24,14 @@ pub struct Deployed<'a> {
 }
 
 impl<'a> Deployed<'a> {
+    /// One that may be there or not.
+    pub fn named(cluster: &'a Cluster, name: &'static str) -> Result<Deployed<'a>> {
+        Ok(Deployed { cluster, name, http: reqwest::Client::builder().no_proxy().build()? })
+    }
+
     /// Makes it, in place of what a run before this has left.
     pub async fn create(cluster: &'a Cluster, name: &'static str, spec: Value) -> Result<Deployed<'a>> {
-        let http = reqwest::Client::builder().no_proxy().build()?;
-        let deployed = Deployed { cluster, name, http };
+        let deployed = Deployed::named(cluster, name)?;
         deployed.delete().await?;
         let relay = DynamicObject::new(name, &relay_resource()).data(json!({ "spec": spec }));
         cluster.relays().create(&PostParams::default(), &relay).await?;

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod fake_directory;
 pub mod images;
 pub mod pds;
+pub mod prometheus;
 pub mod relay;
 pub mod world;
 

@@ -64,6 +64,12 @@ impl Relay {
         self.admin("status").await
     }
 
+    /// What Prometheus reads.
+    pub async fn metrics(&self) -> Result<String> {
+        let answer = self.http.get(format!("{}/metrics", self.admin)).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
     /// What the admin API answers.
     pub async fn admin(&self, route: &str) -> Result<Value> {
         let request = self.http.request(Method::GET, format!("{}/admin/{route}", self.admin)).bearer_auth(ADMIN_TOKEN);

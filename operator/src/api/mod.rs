@@ -48,7 +48,7 @@ pub use implementation::{
 };
 pub use log_level::LogLevel;
 pub use memory::{CACHES_NEED_ROOM, MemoryResize, MemorySpec};
-pub use monitoring::{AlertsSpec, DashboardsSpec, MonitoringSpec, ServiceMonitorSpec};
+pub use monitoring::{AlertsSpec, DashboardsSpec, INTERVAL_SHORT, MonitoringSpec, ServiceMonitorSpec};
 pub use network_policy::{NetworkPolicySpec, PodsOf};
 pub use node::NodeSpec;
 pub use plc::{PLC_EXPORT_URL_NEEDS_ENABLED, PlcExportSpec};

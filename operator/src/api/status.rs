@@ -26,7 +26,9 @@ pub struct RelayStatus {
     /// domain, or did; the relay bans them. Exposed: consumers reach the relay as spec.access asks for, or it asks for nothing
     /// (ClusterOnly). StorageReady: the volume is there, in the size that is asked for. DatabaseReady: the database of decisions
     /// is there. BackupReady: only with spec.backup; the newest snapshot can be restored. SchemaCurrent: only when it is False;
-    /// the definition of the kind Relay in the cluster is older than the operator. Paused: the operator changes nothing.
+    /// the definition of the kind Relay in the cluster is older than the operator. Monitored: Prometheus finds the relay's
+    /// metrics and alerts, or the spec asks for neither; CRDNotInstalled where the cluster has no Prometheus operator. Paused:
+    /// the operator changes nothing.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -121,6 +121,11 @@ pub(super) fn full() -> Value {
             }]}},
             "priorityClassName": "high",
         },
+        "monitoring": {
+            "serviceMonitor": {"labels": {"release": "prometheus"}, "interval": "15s"},
+            "alerts": {"labels": {"team": "relays"}, "runbookURL": "https://runbooks.example.com/relay/"},
+            "dashboards": {"labels": {"grafana": "yes"}, "folder": "AT Protocol"},
+        },
         "paused": true,
     })
 }

@@ -12,7 +12,8 @@ pub const OPERATOR: &str = "relay-operator";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label with the name of the Relay that an object is for.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
-const NAME: &str = "app.kubernetes.io/name";
+/// Label with what an object is.
+pub const NAME: &str = "app.kubernetes.io/name";
 
 /// The StatefulSet of the Relay `relay`.
 #[must_use]
@@ -78,6 +79,24 @@ pub fn database(relay: &str) -> String {
 #[must_use]
 pub fn database_secret(relay: &str) -> String {
     format!("{}-app", database(relay))
+}
+
+/// The ServiceMonitor of the relay's metrics.
+#[must_use]
+pub fn service_monitor(relay: &str) -> String {
+    relay.to_owned()
+}
+
+/// The PrometheusRule with the relay's alerts.
+#[must_use]
+pub fn prometheus_rule(relay: &str) -> String {
+    relay.to_owned()
+}
+
+/// The ConfigMap with the relay's dashboard.
+#[must_use]
+pub fn dashboard(relay: &str) -> String {
+    format!("{relay}-dashboard")
 }
 
 /// The PodDisruptionBudget of the pod.

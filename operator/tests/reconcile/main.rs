@@ -9,6 +9,7 @@ mod bad_input;
 mod database;
 mod foreign;
 mod memory;
+mod monitoring;
 mod relay;
 mod upstream;
 mod volume;
@@ -31,6 +32,7 @@ const RELAY: &str = "/apis/relay.waow.tech/v1alpha1/namespaces/relays/relays/dem
 const SECRET: &str = "/api/v1/namespaces/relays/secrets/demo-admin";
 const SERVICE_ACCOUNT: &str = "/api/v1/namespaces/relays/serviceaccounts/demo";
 const CONFIG: &str = "/api/v1/namespaces/relays/configmaps/demo-config";
+const DASHBOARD: &str = "/api/v1/namespaces/relays/configmaps/demo-dashboard";
 const SERVICE: &str = "/api/v1/namespaces/relays/services/demo";
 const ADMIN_SERVICE: &str = "/api/v1/namespaces/relays/services/demo-admin";
 const DISRUPTION_BUDGET: &str = "/apis/policy/v1/namespaces/relays/poddisruptionbudgets/demo";
@@ -142,6 +144,7 @@ async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
             format!("PATCH {SERVICE_ACCOUNT}"),
             "POST /api/v1/namespaces/relays/secrets".into(),
             format!("PATCH {CONFIG}"),
+            format!("PATCH {DASHBOARD}"),
             format!("PATCH {SERVICE}"),
             format!("PATCH {ADMIN_SERVICE}"),
             format!("PATCH {NETWORK_POLICY}"),
@@ -151,9 +154,17 @@ async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
         ],
         "what the pod needs comes first, the workload last"
     );
-    for path in
-        [SERVICE_ACCOUNT, SECRET, CONFIG, SERVICE, ADMIN_SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET, STATEFUL_SET]
-    {
+    for path in [
+        SERVICE_ACCOUNT,
+        SECRET,
+        CONFIG,
+        DASHBOARD,
+        SERVICE,
+        ADMIN_SERVICE,
+        NETWORK_POLICY,
+        DISRUPTION_BUDGET,
+        STATEFUL_SET,
+    ] {
         assert_eq!(story.api.get(path)["metadata"]["ownerReferences"][0]["uid"], "u-1", "{path} goes with the Relay");
     }
     story.reconcile().await.unwrap();

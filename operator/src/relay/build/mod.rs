@@ -14,6 +14,8 @@ mod service;
 mod service_account;
 mod stateful_set;
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -77,6 +79,11 @@ impl OptionalChild {
         let mut object = DynamicObject::new(&name, &kind.resource()).data(serde_json::json!({ "spec": spec }));
         object.metadata = super::names::meta(relay, name);
         Self { kind, object }
+    }
+
+    /// Adds labels that the spec asks for; none of them is the operator's own.
+    fn label(&mut self, labels: &BTreeMap<String, String>) {
+        self.object.metadata.labels.get_or_insert_default().extend(labels.clone());
     }
 }
 

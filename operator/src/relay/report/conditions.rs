@@ -30,6 +30,8 @@ pub(super) const EXPOSED: &str = "Exposed";
 pub(super) const SPEC_SUPPORTED: &str = "SpecSupported";
 /// The relay bans the domains that the spec does, and did.
 pub(super) const BANS_APPLIED: &str = "BansApplied";
+/// Prometheus gets to see the relay.
+pub(super) const MONITORED: &str = "Monitored";
 /// The operator changes nothing.
 const PAUSED: &str = "Paused";
 
@@ -113,6 +115,7 @@ pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
         finding(MEMORY_HEALTHY, Verdict::Unknown),
         finding(BACKFILL_COMPLETE, Verdict::Unknown),
         finding(EXPOSED, Verdict::Unknown),
+        finding(MONITORED, Verdict::Unknown),
         paused(is_paused),
     ]
 }

@@ -12,6 +12,7 @@ mod exposed;
 mod figures;
 mod foreign;
 mod memory;
+mod monitored;
 mod optional;
 mod schema;
 mod storage;
@@ -114,6 +115,7 @@ pub(super) async fn report(
         memory,
         backfill,
         exposed::finding(valid, world, applied),
+        monitored::finding(valid, applied),
         storage::finding(valid, claim, volume),
         database.clone(),
     ];

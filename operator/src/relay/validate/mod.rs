@@ -9,6 +9,7 @@ mod backup;
 mod database;
 mod implementation;
 mod memory;
+mod monitoring;
 mod pod;
 mod settings;
 mod storage;
@@ -18,6 +19,7 @@ mod window;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
@@ -33,6 +35,7 @@ pub(super) use access::{ingress_addresses, private_address, service_addresses};
 pub use backup::Backup;
 pub use database::{Database, allowed_change};
 pub use memory::{Memory, Resources};
+pub use monitoring::{Alerts, Dashboards, Monitoring, Scrape};
 #[cfg(test)]
 pub(super) use pod::is_set_by_the_operator;
 pub use pod::{Cpu, Pod};
@@ -83,6 +86,8 @@ pub struct ValidRelay {
     pub guard: Option<Guard>,
     /// What the relay is told, beside its memory.
     pub settings: Settings,
+    /// What Prometheus and Grafana get to see.
+    pub monitoring: Monitoring,
     /// What is declared of backfills.
     pub backfill: BackfillSpec,
     /// The database of decisions.
@@ -103,6 +108,12 @@ impl ValidRelay {
     pub fn has_backfill(&self) -> bool {
         let BackfillSpec { sources, crawl, verify, .. } = &self.backfill;
         !sources.is_empty() || crawl.enabled || verify.enabled
+    }
+
+    /// How far back consumers may resume.
+    #[must_use]
+    pub fn replay_window(&self) -> Duration {
+        memory::duration(&self.settings.firehose.replay_window)
     }
 
     /// Time that the pod has to stop, in seconds.
@@ -273,6 +284,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         guard: access::guard(spec, &world.operator_namespace)?,
         settings: settings::settings(spec, &storage)?,
         storage,
+        monitoring: monitoring::monitoring(&spec.monitoring)?,
         backfill: backfill::backfill(&spec.backfill)?,
         database: database::database(&name, &spec.database, world, allowed)?,
         sibling_token: match (spec.implementation, &world.sibling_token) {

@@ -34,6 +34,7 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
         firehose: PUBLIC_PORT,
         internal: vec![(ADMIN, ADMIN_PORT)],
         public: &PUBLIC,
+        metrics: vec![ADMIN],
         admin_at_firehose: false,
         alive: Check::Http("/livez", ADMIN),
         ready: Check::Http("/readyz", ADMIN),

@@ -13,6 +13,8 @@ const API_PORT: i32 = 2470;
 const API: Port = (FIREHOSE, API_PORT);
 /// Port of metrics.
 const METRICS_PORT: u16 = 2471;
+/// Its name.
+const METRICS_NAME: &str = "metrics";
 
 /// Share of the limit that Go's runtime does not count, in percent: the buffers of its sockets in the kernel, two for each of
 /// thousands of hosts, pages of the event files that were just written, what the C library of SQLite holds, the program
@@ -101,7 +103,8 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         working_dir: None,
         env,
         firehose: API,
-        internal: vec![("metrics", i32::from(METRICS_PORT))],
+        internal: vec![(METRICS_NAME, i32::from(METRICS_PORT))],
+        metrics: vec![METRICS_NAME],
         public: &PUBLIC,
         admin_at_firehose: true,
         // The banner; its health asks the database.

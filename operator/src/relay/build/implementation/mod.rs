@@ -35,6 +35,8 @@ pub(super) struct Profile {
     pub(super) internal: Vec<Port>,
     /// What a proxy in front of it leads to. The rest of its paths is nothing to the internet.
     pub(super) public: &'static [Public],
+    /// Names of the internal ports that answer `GET /metrics`, to everybody; the first is that of the relay itself.
+    pub(super) metrics: Vec<&'static str>,
     /// The Service for the cluster has the firehose's port too: there the program has its admin API.
     pub(super) admin_at_firehose: bool,
     /// Whether it lives; a database that is away does not make it die.

@@ -54,6 +54,7 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         firehose: (FIREHOSE, FIREHOSE_PORT),
         internal: vec![(ADMIN, i32::from(ADMIN_PORT))],
         public: &PUBLIC,
+        metrics: vec![ADMIN],
         admin_at_firehose: false,
         alive: Check::Tcp(FIREHOSE),
         ready: Check::Http("/_health", ADMIN),
