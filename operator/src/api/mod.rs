@@ -17,6 +17,7 @@ mod relay;
 mod status;
 mod storage;
 mod update;
+mod update_status;
 mod upstream;
 mod validation;
 
@@ -46,7 +47,8 @@ pub use status::{
     RestartsStatus,
 };
 pub use storage::StorageSpec;
-pub use update::UpdateSpec;
+pub use update::{GateSpec, UpdateSpec};
+pub use update_status::{DeliveryStatus, RefusalStatus, UpdatePhase, UpdateStatus};
 pub use upstream::{LimitsSpec, UpstreamSpec};
 pub use validation::{ValidationMode, ValidationSpec};
 

@@ -3,6 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backfill::BackfillStatus;
+use super::update_status::UpdateStatus;
 
 /// What the operator sees of a relay. The figures come from the relay's own status document, or of a relay of another project
 /// from its metrics and those of the cluster; but for those of backfill they
@@ -19,7 +20,8 @@ pub struct RelayStatus {
     /// has used up its restarts of this hour), OOMKilled (within the last hour), Unknown (the relay cannot be asked),
     /// ResizeInfeasible, ResizeDeferred, ResizePending (a new limit is not in force yet), NearLimit (a restart is near),
     /// AtMaximum (under pressure, and the limit has grown up to memory.max), UnderPressure, Healthy. BackfillComplete:
-    /// every declared import and crawl is done, or none is declared. Paused: the operator changes nothing.
+    /// every declared import and crawl is done, or none is declared. Updated: the pod has the wanted template and has proved
+    /// itself; its reasons are the phases of update, and EvictionRefused. Paused: the operator changes nothing.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -52,6 +54,10 @@ pub struct RelayStatus {
     /// while it is that of the spec and of new pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize: Option<ResizeStatus>,
+
+    /// How far the pod is on its way to what the spec asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateStatus>,
 
     /// How often the relay has ended, and of what.
     #[serde(skip_serializing_if = "Option::is_none")]

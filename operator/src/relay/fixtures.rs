@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::read::{AdminSecret, Lookup, SecretValue, World};
+use super::update::LastGood;
 use super::validate::{ValidRelay, validate};
 use crate::api::Relay;
 use crate::secret::Redacted;
@@ -47,7 +48,10 @@ pub(super) fn full() -> Value {
             "resize": "InPlace", "maxRestartsPerHour": 4, "restartCooldown": "5m",
         },
         "terminationGracePeriodSeconds": 90,
-        "update": {"window": "Sun 03:00-05:00 UTC"},
+        "update": {
+            "window": "Sun 03:00-05:00 UTC",
+            "gate": {"enabled": true, "minDeliveryPercent": 90, "within": "30m"},
+        },
         "storage": {"size": "2Gi", "storageClassName": "fast"},
         "node": {"selector": {"topology.kubernetes.io/region": "fsn1"}},
         "database": {"externalSecretRef": {"name": "relay-db", "key": "uri"}},
@@ -100,6 +104,7 @@ pub(super) fn world() -> World {
         foreign: None,
         door: None,
         document: None,
+        last_good: LastGood::NotAsked,
         can_resize: false,
     }
 }

@@ -8,6 +8,7 @@ mod byte_size;
 mod cache;
 mod controller;
 mod endings;
+mod evict;
 #[cfg(test)]
 mod fixtures;
 mod foreign;
@@ -17,6 +18,7 @@ mod optional;
 mod read;
 mod report;
 mod resize;
+mod update;
 mod validate;
 
 use std::sync::Arc;
@@ -39,6 +41,8 @@ use crate::api::Relay;
 use crate::metrics::Metrics;
 use crate::relay_admin::Client as AdminClient;
 use apply::Applied;
+use read::World;
+use update::Plan;
 
 /// How often the status document of a relay that is ready is read. It is the age of the oldest bad news.
 const OBSERVE_EVERY: Duration = Duration::from_secs(15);
@@ -168,16 +172,21 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
             return Ok(if invalid.is_final() { Action::await_change() } else { Action::requeue(RETRY_AFTER) });
         }
     };
-    let limits = resize::decide(relay, &valid, &world, Timestamp::now());
-    let applied = if valid.paused {
-        Ok(Applied::as_found(&world))
-    } else {
-        apply::apply(context, &valid, resize::children(&valid, &world, &limits)?).await
-    };
+    let now = Timestamp::now();
+    let limits = resize::decide(relay, &valid, &world, now);
+    let plan = update::plan(relay, &valid, &world, &limits, now)?;
+    let valid = plan.relay.clone();
+    let applied = if valid.paused { Ok(Applied::as_found(&world)) } else { apply_plan(context, &world, &plan).await };
     let resize = resize::apply(context, &valid, limits).await;
     let jobs = jobs::apply(context, &valid, &world, build::jobs(&valid)).await;
     let evicted = foreign::act(context, relay, &valid, &world).await;
-    let is_calm =
-        report::report(context, relay, &valid, &world, &applied, report::Done { resize, evicted, jobs }).await?;
+    let update = plan.act(context, &world).await;
+    let done = report::Done { resize, evicted, update, jobs };
+    let is_calm = report::report(context, relay, &valid, &world, &applied, done).await?;
     applied.map(|_| Action::requeue(if is_calm { OBSERVE_EVERY } else { OBSERVE_RESTLESS_EVERY }))
+}
+
+async fn apply_plan(context: &Context, world: &World, plan: &Plan) -> Result<Applied, Error> {
+    plan.put_back(context, world).await?;
+    apply::apply(context, &plan.relay, plan.children(world)?, &plan.config_maps).await
 }

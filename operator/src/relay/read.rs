@@ -10,6 +10,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 
 use super::foreign::{self, Seen};
+use super::update::{self, LastGood};
 use super::{Context, Error, build, names, resize};
 use crate::api::{AdminSecretRef, MemoryResize, Relay, patterns};
 use crate::relay_admin::{AskError, Document, Door};
@@ -38,6 +39,8 @@ pub struct World {
     pub door: Option<Door>,
     /// The relay's status document, where there is somebody to ask.
     pub document: Option<Result<Document, AskError>>,
+    /// The template to put back, where an update has failed.
+    pub last_good: LastGood,
     /// The API server can resize pods. It is asked only where that is wanted.
     pub can_resize: bool,
 }
@@ -109,16 +112,19 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         MemoryResize::InPlace => can_resize(context).await?,
         MemoryResize::Never => false,
     };
+    let stateful_set = cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace);
+    let last_good = update::last_good(context, relay, stateful_set.as_deref()).await?;
     Ok(World {
         admin,
         database_url,
-        stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
+        stateful_set,
         service: cached(&cache.services, &names::firehose_service(&name), &namespace),
         pod,
         gone_pod: cache.gone_pods.last(&namespace, &names::pod(&name)),
         foreign,
         door,
         document,
+        last_good,
         can_resize,
     })
 }

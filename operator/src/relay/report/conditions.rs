@@ -26,6 +26,8 @@ pub(super) const MEMORY_HEALTHY: &str = "MemoryHealthy";
 pub(super) const BACKFILL_COMPLETE: &str = "BackfillComplete";
 /// A relay of another project does something about every field of the spec.
 pub(super) const SPEC_SUPPORTED: &str = "SpecSupported";
+/// The pod has the wanted template, and has proved itself.
+pub(in crate::relay) const UPDATED: &str = "Updated";
 /// The operator changes nothing.
 const PAUSED: &str = "Paused";
 
@@ -34,16 +36,16 @@ const MAX_QUOTE: usize = 512;
 
 /// What was found about one condition. Messages have no figures: they stay while the reason does.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Finding {
-    pub(super) type_: &'static str,
-    pub(super) verdict: Verdict,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
+pub(in crate::relay) struct Finding {
+    pub(in crate::relay) type_: &'static str,
+    pub(in crate::relay) verdict: Verdict,
+    pub(in crate::relay) reason: &'static str,
+    pub(in crate::relay) message: String,
 }
 
 /// How a finding is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Verdict {
+pub(in crate::relay) enum Verdict {
     /// As it should be.
     Good,
     /// Not yet, without anything being wrong.
@@ -55,7 +57,12 @@ pub(super) enum Verdict {
 }
 
 impl Finding {
-    pub(super) fn new(type_: &'static str, verdict: Verdict, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(in crate::relay) fn new(
+        type_: &'static str,
+        verdict: Verdict,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         Self { type_, verdict, reason, message: message.into() }
     }
 
@@ -109,6 +116,7 @@ pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
         finding(DELIVERING, Verdict::Unknown),
         finding(MEMORY_HEALTHY, Verdict::Unknown),
         finding(BACKFILL_COMPLETE, Verdict::Unknown),
+        finding(UPDATED, Verdict::Unknown),
         paused(is_paused),
     ]
 }

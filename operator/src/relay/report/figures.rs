@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::backfill;
 use super::conditions::BACKFILL_COMPLETE;
-use crate::api::{HostsStatus, MemoryStatus, RelayStatus};
+use crate::api::{HostsStatus, MemoryStatus, RelayStatus, UpdateStatus};
 use crate::relay::byte_size::ByteSize;
 use crate::relay_admin::Document;
 
@@ -59,6 +59,7 @@ pub(super) fn without(status: &RelayStatus) -> RelayStatus {
             .map(|memory| MemoryStatus { pressure_since: memory.pressure_since.clone(), ..MemoryStatus::default() }),
         consumers: None,
         backfill: status.backfill.as_ref().map(backfill::without_figures),
+        update: status.update.clone().map(|update| UpdateStatus { before: None, now: None, ..update }),
         observed_at: None,
         ..status.clone()
     }

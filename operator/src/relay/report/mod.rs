@@ -18,17 +18,16 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-pub(super) use self::conditions::quote;
+pub(super) use self::conditions::{Finding, UPDATED, Verdict, quote};
 
-use self::conditions::{Finding, Verdict};
 use super::apply::Applied;
 use super::endings::{self, New, Observed};
 use super::jobs::Jobs;
 use super::names::OPERATOR;
 use super::read::World;
 use super::validate::{Invalid, ValidRelay};
-use super::{Context, Error, resize};
-use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus, RestartCause};
+use super::{Context, Error, resize, update};
+use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus, RestartCause, UpdatePhase, UpdateStatus};
 
 /// Shortest time between two writes that refresh figures only.
 const FIGURES_EVERY: Duration = Duration::from_secs(30);
@@ -39,6 +38,8 @@ pub(super) struct Done {
     pub(super) resize: Option<ResizeStatus>,
     /// The uid of the pod that goes because the operator has evicted it.
     pub(super) evicted: Option<String>,
+    /// Of a new template.
+    pub(super) update: Option<UpdateStatus>,
     /// Of the backfill jobs.
     pub(super) jobs: Jobs,
 }
@@ -52,24 +53,32 @@ pub(super) async fn report(
     applied: &Result<Applied, Error>,
     done: Done,
 ) -> Result<bool, Error> {
-    let Done { resize, evicted, jobs } = &done;
+    let Done { resize, evicted, update, jobs } = &done;
     let now = Timestamp::now();
     let before = relay.status.as_ref();
     let told = before.and_then(|before| before.backfill.as_ref());
     let resize_told = before.and_then(|before| before.resize.as_ref());
+    let update_told = before.and_then(|before| before.update.as_ref());
     let mut ends = ends(before, world, now);
     if let (Some(evicted), Some(counted)) = (evicted, &mut ends.status.counted)
         && counted.pod_uid == *evicted
     {
         counted.leaving = Some(RestartCause::PlannedRestart);
     }
+    if let Some(counted) = &mut ends.status.counted
+        && update.as_ref().is_some_and(|update| tells_to_go(update, &counted.pod_uid))
+    {
+        counted.leaving = Some(RestartCause::Stopped);
+    }
     let mut events: Vec<Event> = ends.new.iter().map(memory::event).collect();
     events.extend(resize::events(resize_told, resize.as_ref()));
+    events.extend(update::events(update_told, update.as_ref()));
     events.extend(backfill::events(told, jobs));
     let mut status = RelayStatus {
         endpoint: applied.as_ref().ok().and_then(|applied| endpoint(valid, applied)),
         backfill: backfill::status(told, jobs),
         resize: resize.clone(),
+        update: update.clone(),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };
@@ -84,10 +93,18 @@ pub(super) async fn report(
     let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
     let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
     let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
-    let findings = conditions::findings(valid, world, applied, memory, backfill);
+    let is_updating = !valid.paused && update.as_ref().is_some_and(|update| update.phase.is_moving());
+    let mut findings = conditions::findings(valid, world, applied, memory, backfill);
+    findings.push(update::finding(update.as_ref()));
     let ready = findings.iter().any(|finding| finding.type_ == conditions::READY && finding.verdict == Verdict::Good);
     publish(context, relay, status, &findings, News { ends: ends.new, events }, now).await?;
-    Ok(ready && !is_short && !is_moving)
+    Ok(ready && !is_short && !is_moving && !is_updating)
+}
+
+/// Whether the operator lets this very pod go.
+fn tells_to_go(update: &UpdateStatus, pod_uid: &str) -> bool {
+    let is_at_it = matches!(update.phase, UpdatePhase::Evicting | UpdatePhase::RollingBack);
+    is_at_it && update.pod_uid.as_deref() == Some(pod_uid)
 }
 
 /// Reports a Relay that cannot be built. What runs goes on running, but is not looked at, except for when it ends.
@@ -99,6 +116,7 @@ pub(super) async fn invalid(context: &Context, relay: &Relay, world: &World, inv
     let status = RelayStatus {
         backfill: before.and_then(|before| before.backfill.clone()),
         resize: before.and_then(|before| before.resize.clone()),
+        update: before.and_then(|before| before.update.clone()),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::update::duration;
 use super::{Invalid, check, size};
 use crate::api::{MemoryResize, MemorySpec, patterns};
 use crate::relay::byte_size::ByteSize;
@@ -60,15 +61,7 @@ impl Memory {
     /// Shortest time between two restarts.
     #[must_use]
     pub fn restart_cooldown(&self) -> Duration {
-        let text = &self.restart_cooldown;
-        let digits = text.trim_end_matches(['s', 'm', 'h']);
-        let unit = match &text[digits.len()..] {
-            "h" => 3600,
-            "m" => 60,
-            _ => 1,
-        };
-        // It has the form of a duration, which has at most 7 digits.
-        Duration::from_secs(digits.parse::<u64>().unwrap_or(0) * unit)
+        duration(&self.restart_cooldown)
     }
 }
 

@@ -6,6 +6,7 @@
 mod backfill;
 mod implementation;
 mod memory;
+mod update;
 mod window;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::api::{
 use crate::secret::Redacted;
 
 pub use memory::{Memory, Resources};
+pub use update::Gate;
 pub use window::Window;
 
 /// Time to store cursors and to close every consumer's connection properly, where the spec does not say.
@@ -54,6 +56,8 @@ pub struct ValidRelay {
     pub grace_seconds: Option<i64>,
     /// When the pod may be replaced for another reason than a change of the spec; `None` is always.
     pub window: Option<Window>,
+    /// What a pod of a new template has to prove; `None` is to become ready.
+    pub gate: Option<Gate>,
     /// Size of the volume.
     pub storage_size: ByteSize,
     /// StorageClass of the volume, where not the cluster's default.
@@ -200,6 +204,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         memory,
         grace_seconds: memory::grace_seconds(spec.termination_grace_period_seconds)?,
         window: window::window(spec.update.window.as_deref())?,
+        gate: update::gate(&spec.update.gate)?,
         storage_size,
         storage_class: spec.storage.storage_class_name.clone(),
         node_selector: node_selector(spec)?,
