@@ -187,6 +187,6 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
 }
 
 async fn apply_plan(context: &Context, world: &World, plan: &Plan) -> Result<Applied, Error> {
-    plan.put_back(context, world).await?;
-    apply::apply(context, &plan.relay, plan.children(world)?, &plan.config_maps).await
+    let live = plan.put_back(context, world).await?;
+    apply::apply(context, &plan.relay, plan.children(live.as_deref()), &plan.config_maps).await
 }

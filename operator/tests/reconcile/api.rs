@@ -2,12 +2,14 @@
 //! every write.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use kube::Client;
 use kube::core::DynamicObject;
@@ -28,6 +30,7 @@ struct Inner {
     refusal: Option<&'static str>,
     gone_pods: GonePods,
     writes: Vec<String>,
+    has_controllers: bool,
     installed: Vec<OptionalKind>,
 }
 
@@ -60,6 +63,16 @@ impl Api {
     /// From now on resizes and evictions are refused with this message, or taken.
     pub fn refuse(&self, message: Option<&'static str>) {
         self.0.lock().unwrap().refusal = message;
+    }
+
+    /// From now on the controller of StatefulSets does its part: it notes the revisions of their templates.
+    pub fn run_controllers(&self) {
+        self.0.lock().unwrap().has_controllers = true;
+    }
+
+    /// Paths of the objects whose path has `part` in it.
+    pub fn paths(&self, part: &str) -> Vec<String> {
+        self.0.lock().unwrap().objects.keys().filter(|path| path.contains(part)).cloned().collect()
     }
 
     /// The object at `path`, or `null`.
@@ -137,9 +150,10 @@ impl Api {
     }
 }
 
-async fn handle(State(api): State<Api>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn handle(State(api): State<Api>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let mut inner = api.0.lock().unwrap();
     let path = uri.path().to_owned();
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if method != Method::GET {
         inner.writes.push(format!("{method} {path}"));
     }
@@ -191,10 +205,22 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, body: Bytes) -
             }
             None => {
                 let before = inner.objects.get(&path).cloned().unwrap_or_default();
-                inner.store(path, applied(&before, body))
+                let object = match content_type {
+                    "application/merge-patch+json" => merged(before.clone(), &body),
+                    "application/json-patch+json" => replaced(before.clone(), &body),
+                    _ => applied(&before, body),
+                };
+                if let Err(message) = valid(&object) {
+                    return failure(StatusCode::UNPROCESSABLE_ENTITY, message);
+                }
+                inner.store_controlled(path, &before, object)
             }
         },
         Method::DELETE => {
+            let uid = &body["preconditions"]["uid"];
+            if !uid.is_null() && inner.objects.get(&path).is_some_and(|object| object["metadata"]["uid"] != *uid) {
+                return failure(StatusCode::CONFLICT, "Conflict");
+            }
             inner.objects.remove(&path);
             axum::Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 200})).into_response()
         }
@@ -209,6 +235,69 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Stores a StatefulSet, and what its controller does of it: a revision of its template, and its status.
+    fn store_controlled(&mut self, path: String, before: &Value, mut object: Value) -> Response {
+        if self.has_controllers && object["kind"] == "StatefulSet" {
+            let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
+            let generation = generation + i64::from(object["spec"] != before["spec"]);
+            object["metadata"]["generation"] = json!(generation);
+            let template = object["spec"]["template"].clone();
+            let mut hasher = DefaultHasher::new();
+            template.to_string().hash(&mut hasher);
+            let name = format!("demo-{:x}", hasher.finish());
+            object["status"] = json!({"replicas": 1, "observedGeneration": generation, "updateRevision": name, "currentRevision": "demo-1"});
+            let mut kept = template;
+            kept["$patch"] = json!("replace");
+            let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": object["metadata"]["uid"]});
+            let revision = json!({
+                "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1,
+                "metadata": {"name": name, "namespace": "relays", "ownerReferences": [owner]},
+                "data": {"spec": {"template": kept}},
+            });
+            self.objects.insert(format!("/apis/apps/v1/namespaces/relays/controllerrevisions/{name}"), revision);
+        }
+        self.store(path, object)
+    }
+}
+
+/// `object` after a JSON merge patch.
+fn merged(mut object: Value, patch: &Value) -> Value {
+    let Some(fields) = patch.as_object() else { return patch.clone() };
+    if !object.is_object() {
+        object = json!({});
+    }
+    for (name, value) in fields {
+        if value.is_null() {
+            object.as_object_mut().unwrap().remove(name);
+        } else {
+            let field = object[name].take();
+            object[name] = merged(field, value);
+        }
+    }
+    object
+}
+
+/// `object` after a JSON patch of fields that are added or replaced.
+fn replaced(mut object: Value, patch: &Value) -> Value {
+    for operation in patch.as_array().unwrap() {
+        let (parent, name) = operation["path"].as_str().unwrap().rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[name.replace("~1", "/")] = operation["value"].clone();
+    }
+    object
+}
+
+/// What the API server refuses of StatefulSets.
+fn valid(object: &Value) -> Result<(), &'static str> {
+    let strategy = &object["spec"]["updateStrategy"];
+    if object["kind"] == "StatefulSet" && strategy["type"] == "OnDelete" && !strategy["rollingUpdate"].is_null() {
+        return Err(
+            "spec.updateStrategy.rollingUpdate: Invalid value: only allowed for updateStrategy 'RollingUpdate'",
+        );
+    }
+    Ok(())
+}
+
 /// The object after an apply: what was applied, what the server gave it before, and defaults.
 fn applied(before: &Value, mut object: Value) -> Value {
     object["metadata"]["uid"] = json!("made-by-the-server");
@@ -220,6 +309,10 @@ fn applied(before: &Value, mut object: Value) -> Value {
     if object["kind"] == "StatefulSet" {
         object["metadata"]["generation"] = json!(1);
         object["spec"]["revisionHistoryLimit"] = json!(10);
+        // Nobody who applies owns it.
+        if let Some(rolling) = before["spec"]["updateStrategy"].get("rollingUpdate") {
+            object["spec"]["updateStrategy"]["rollingUpdate"] = rolling.clone();
+        }
     }
     object
 }

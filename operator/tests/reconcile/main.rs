@@ -6,6 +6,7 @@ mod backfill;
 mod foreign;
 mod memory;
 mod relay;
+mod update;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use tokio::sync::OnceCell;
 const RELAY: &str = "/apis/relay.waow.tech/v1alpha1/namespaces/relays/relays/demo";
 const SECRET: &str = "/api/v1/namespaces/relays/secrets/demo-admin";
 const SERVICE_ACCOUNT: &str = "/api/v1/namespaces/relays/serviceaccounts/demo";
-const CONFIG: &str = "/api/v1/namespaces/relays/configmaps/demo-config";
+const CONFIGS: &str = "/api/v1/namespaces/relays/configmaps/";
 const SERVICE: &str = "/api/v1/namespaces/relays/services/demo";
 const ADMIN_SERVICE: &str = "/api/v1/namespaces/relays/services/demo-admin";
 const DISRUPTION_BUDGET: &str = "/apis/policy/v1/namespaces/relays/poddisruptionbudgets/demo";
@@ -43,12 +44,15 @@ struct Story {
     pods: usize,
     /// What the operator remembers.
     histories: Histories,
+    /// The image of relays whose spec names none.
+    default_image: String,
 }
 
 impl Story {
     async fn of(spec: Value) -> Self {
         let (api, client, once) = Api::start().await;
-        let story = Self { api, client, once, admin_port: 1, pods: 0, histories: Histories::default() };
+        let (histories, default_image) = (Histories::default(), "relay.test/relay:1".into());
+        let story = Self { api, client, once, admin_port: 1, pods: 0, histories, default_image };
         story.write(spec);
         story
     }
@@ -71,13 +75,14 @@ impl Story {
             cache: self.api.cache(),
             admin: Client::new(self.admin_port).unwrap(),
             recorder: Recorder::new(self.client.clone(), OPERATOR.into()),
-            default_image: "relay.test/relay:1".into(),
+            default_image: self.default_image.clone(),
             metrics: Metrics::default(),
             histories: self.histories.clone(),
             can_resize: OnceCell::new(),
         };
         let relay: DeserializeGuard<_> = serde_json::from_value(self.api.get(RELAY)).unwrap();
-        reconcile(Arc::new(relay), Arc::new(context)).await
+        // It is large, and a story has many.
+        Box::pin(reconcile(Arc::new(relay), Arc::new(context))).await
     }
 
     /// The pod starts, and its relay answers with `document`.
@@ -101,6 +106,13 @@ impl Story {
             }),
         );
         relay
+    }
+
+    /// Path of the one ConfigMap.
+    fn config(&self) -> String {
+        let mut configs = self.api.paths(CONFIGS);
+        assert_eq!(configs.len(), 1, "{configs:?}");
+        configs.remove(0)
     }
 
     fn status(&self) -> Value {
@@ -134,7 +146,7 @@ async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
         [
             format!("PATCH {SERVICE_ACCOUNT}"),
             "POST /api/v1/namespaces/relays/secrets".into(),
-            format!("PATCH {CONFIG}"),
+            format!("PATCH {}", story.config()),
             format!("PATCH {SERVICE}"),
             format!("PATCH {ADMIN_SERVICE}"),
             format!("PATCH {DISRUPTION_BUDGET}"),
@@ -143,7 +155,7 @@ async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
         ],
         "what the pod needs comes first, the workload last"
     );
-    for path in [SERVICE_ACCOUNT, SECRET, CONFIG, SERVICE, ADMIN_SERVICE, DISRUPTION_BUDGET, STATEFUL_SET] {
+    for path in [SERVICE_ACCOUNT, SECRET, &story.config(), SERVICE, ADMIN_SERVICE, DISRUPTION_BUDGET, STATEFUL_SET] {
         assert_eq!(story.api.get(path)["metadata"]["ownerReferences"][0]["uid"], "u-1", "{path} goes with the Relay");
     }
     story.reconcile().await.unwrap();
@@ -182,11 +194,12 @@ async fn drift_is_healed_where_it_is() {
     story.reconcile().await.unwrap();
     story.api.writes();
 
-    let mut config = story.api.get(CONFIG);
+    let path = story.config();
+    let mut config = story.api.get(&path);
     config["data"]["relay.toml"] = json!("listen = 'elsewhere'");
-    story.api.put(CONFIG, config);
+    story.api.put(&path, config);
     story.reconcile().await.unwrap();
-    assert_eq!(story.api.writes(), [format!("PATCH {CONFIG}")], "only what differs is written");
+    assert_eq!(story.api.writes(), [format!("PATCH {path}")], "only what differs is written");
 
     story.api.put(STATEFUL_SET, Value::Null);
     story.reconcile().await.unwrap();

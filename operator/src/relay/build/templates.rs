@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::fixtures::{full_world, minimal, valid};
+use super::super::fixtures::{full_world, minimal, valid, world};
 
 /// Specs, one or more for each field that the pod depends on, and each implementation.
 fn specs() -> BTreeMap<String, Value> {
@@ -64,9 +64,12 @@ fn specs() -> BTreeMap<String, Value> {
 }
 
 fn digest(spec: &Value) -> String {
-    let mut world = full_world();
-    if spec["database"].is_null() {
-        world.database_url = None;
+    let mut world = world();
+    if !spec["database"].is_null() {
+        world.database_url = full_world().database_url;
+    }
+    if !spec["admin"].is_null() {
+        world.admin = full_world().admin;
     }
     let relay = valid(spec, &world);
     let set = super::build(&relay, relay.memory.at(relay.memory.limit)).unwrap().stateful_set;

@@ -176,7 +176,12 @@ impl Next<'_> {
 
     fn wait_for_set(&mut self) -> bool {
         match self.status.failed {
-            None => self.enter(UpdatePhase::Applying),
+            None => {
+                if !self.status.phase.is_moving() {
+                    self.observe();
+                }
+                self.enter(UpdatePhase::Applying);
+            }
             Some(_) if self.seen.last_good_is_gone => self.enter(UpdatePhase::Failed),
             // Another has changed the template meanwhile, or it is to be put back yet.
             Some(_) if self.status.phase != UpdatePhase::Failed => self.enter(UpdatePhase::RollingBack),
@@ -229,13 +234,18 @@ impl Next<'_> {
             self.status.restart.clone_from(&seen.restart);
             return self.replace(&pod.uid);
         }
-        if pod.is_ready
-            && let Some(delivery) = seen.delivery
-        {
-            let passed = seen.since_told.unwrap_or_default();
+        self.observe();
+        false
+    }
+
+    /// Notes what the relay delivers, of a pod that has proved itself.
+    fn observe(&mut self) {
+        let pod = self.seen.pod.as_ref().filter(|pod| pod.is_ready && !pod.is_leaving);
+        let is_good = pod.is_some_and(|pod| pod.revision.is_some() && pod.revision == self.status.last_good);
+        if let Some(delivery) = self.seen.delivery.filter(|_| is_good) {
+            let passed = self.seen.since_told.unwrap_or_default();
             self.status.before = Some(gate::mean(self.status.before, delivery, passed));
         }
-        false
     }
 
     /// Marks the pod as the one to go; and answers that it is to go now when that has been told before.
@@ -270,6 +280,9 @@ impl Next<'_> {
             self.status.last_good = Some(target.to_owned());
             self.status.last_good_config = self.seen.set.as_ref().and_then(|set| set.config.clone());
             self.status.now = None;
+            if self.status.before.is_none() {
+                self.observe();
+            }
             self.rest();
             return;
         }

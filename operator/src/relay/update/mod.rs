@@ -10,6 +10,8 @@ mod gate;
 mod seen;
 mod tell;
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -175,39 +177,35 @@ fn digest(relay: &ValidRelay) -> Result<String, Error> {
 }
 
 impl Plan {
-    /// The objects of the relay, with the template that is decided on.
-    ///
-    /// # Errors
-    ///
-    /// When the template to put back is none that this operator can read.
-    pub(super) fn children(&self, world: &World) -> Result<Children, Error> {
-        let live = world.stateful_set.as_deref();
+    /// The objects of the relay, with the template that is decided on; `live` is the StatefulSet as it is.
+    pub(super) fn children(&self, live: Option<&StatefulSet>) -> Children {
         let mut children = self.children.clone();
-        let (template, mark) = match (self.template, &world.last_good) {
-            (Template::Wanted, _) => (None, Some(&self.digest)),
-            (Template::LastGood, LastGood::Found(revision, template)) => {
-                (Some(serde_json::from_value(template.clone())?), Some(revision))
+        let set = &mut children.stateful_set;
+        let mark = match self.template {
+            Template::Wanted => Some(&self.digest),
+            Template::AsFound | Template::LastGood => {
+                let found = live.and_then(|live| Some(live.spec.as_ref()?.template.clone()));
+                if let (Some(found), Some(spec)) = (found, &mut set.spec) {
+                    spec.template = found;
+                    // It has a file of its own, which is kept.
+                    children.config_map = None;
+                }
+                live.and_then(seen::mark)
             }
-            _ => (live.and_then(|live| Some(live.spec.as_ref()?.template.clone())), live.and_then(seen::mark)),
         };
-        if let (Some(template), Some(spec)) = (template, &mut children.stateful_set.spec) {
-            spec.template = template;
-            // It has a file of its own, which is kept.
-            children.config_map = None;
-        }
-        children.stateful_set.annotations_mut().extend(mark.map(|mark| (TEMPLATE.to_owned(), mark.clone())));
-        Ok(children)
+        set.annotations_mut().extend(mark.map(|mark| (TEMPLATE.to_owned(), mark.clone())));
+        children
     }
 
     /// Puts back the last good template where that is decided: as a whole, with what others have added to the one that
-    /// failed, which no apply takes away.
+    /// failed, which no apply takes away. Answers the StatefulSet as it is then.
     ///
     /// # Errors
     ///
     /// When the API server refuses it.
-    pub(super) async fn put_back(&self, context: &Context, world: &World) -> Result<(), Error> {
+    pub(super) async fn put_back(&self, context: &Context, world: &World) -> Result<Option<Arc<StatefulSet>>, Error> {
         let (Template::LastGood, LastGood::Found(revision, template)) = (self.template, &world.last_good) else {
-            return Ok(());
+            return Ok(world.stateful_set.clone());
         };
         let patch = json!([
             {"op": "add", "path": format!("/metadata/annotations/{}", TEMPLATE.replace('/', "~1")), "value": revision},
@@ -219,9 +217,9 @@ impl Plan {
         let params = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
         let patched = sets.patch(&name, &params, &Patch::Json::<()>(patch)).await;
         context.metrics.wrote("StatefulSet", "patch");
-        patched.map_err(|source| Error::Apply { what: format!("StatefulSet {name}"), source })?;
+        let patched = patched.map_err(|source| Error::Apply { what: format!("StatefulSet {name}"), source })?;
         tracing::info!(namespace = self.relay.namespace, relay = self.relay.name, revision, "template put back");
-        Ok(())
+        Ok(Some(Arc::new(patched)))
     }
 
     /// Lets the pod go where that is decided. Answers what is to be said of the update: what the API server refuses now is
