@@ -59,7 +59,7 @@ pub(super) fn without(status: &RelayStatus) -> RelayStatus {
             .map(|memory| MemoryStatus { pressure_since: memory.pressure_since.clone(), ..MemoryStatus::default() }),
         consumers: None,
         backfill: status.backfill.as_ref().map(backfill::without_figures),
-        update: status.update.clone().map(|update| update_without_figures(update)),
+        update: status.update.clone().map(update_without_figures),
         observed_at: None,
         ..status.clone()
     }

@@ -101,6 +101,7 @@ fn bad_specs_are_refused_by_the_schema_and_by_the_operator_with_the_same_sentenc
         ("/upstream/hosts", json!(["a.b/c"]), "write a host as NAME or NAME:PORT"),
         ("/upstream", json!({"hosts": ["10.0.0.7:2583"]}), "need allowInsecureHosts: true"),
         ("/upstream", json!({"hosts": ["localhost:2583"], "allowInsecureHosts": false}), "need allowInsecureHosts: true"),
+        ("/update/gate/within", json!("20 minutes"), "write a whole number of seconds, minutes or hours"),
         ("/firehose/replayWindow", json!("3 days"), "write a whole number of seconds, minutes or hours"),
         ("/backfill/sources", json!([{"url": "bsky.network"}]), "write the URL of a service"),
         ("/backfill/sources", json!([]), "are asked of backfill.sources; name a source"),
@@ -203,6 +204,8 @@ fn what_the_schema_bounds_without_cel_is_refused_by_the_operator_too() {
         ("/memory/hardPercent", json!(98), "must be between 55 and 97"),
         ("/memory/maxRestartsPerHour", json!(11), "must be between 0 and 10"),
         ("/memory/maxRestartsPerHour", json!(-1), "must be between 0 and 10"),
+        ("/update/gate/minDeliveryPercent", json!(0), "must be between 1 and 100"),
+        ("/update/gate/minDeliveryPercent", json!(101), "must be between 1 and 100"),
         ("/terminationGracePeriodSeconds", json!(19), "must be between 20 and 3600"),
     ] {
         let got = message(&with(full(), path, value.clone())).unwrap_or_default();
