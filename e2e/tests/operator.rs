@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use common::deployed::Deployed;
 use common::fake_directory::{Asked, Directory, did};
-use common::{Cluster, condition_of, relay_resource, until};
+use common::{Cluster, condition_of, relay_resource, until, until_within};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
@@ -309,4 +310,93 @@ async fn a_declared_backfill_goes_on_after_the_pod_was_killed_and_follows_the_de
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     claims.delete(&format!("data-{name}-0"), &DeleteParams::default()).await?;
     until("the relay is gone", || async { Ok(relays.get_opt(name).await?.is_none().then_some(())) }).await
+}
+
+/// The image of a relay's pod, and the ConfigMap with its configuration file.
+async fn runs(relay: &Deployed<'_>) -> Result<(String, String)> {
+    let mut spec = relay.pod().await?.spec.context("the pod has no spec")?;
+    let image = spec.containers.remove(0).image.context("the container has no image")?;
+    let volumes = spec.volumes.unwrap_or_default();
+    let config = volumes.into_iter().find_map(|volume| volume.config_map).context("the pod has no ConfigMap")?;
+    Ok((image, config.name))
+}
+
+/// Longest time of a new pod in which it is to prove itself, here.
+const PROVES_WITHIN: Duration = Duration::from_secs(90);
+
+#[tokio::test]
+async fn an_update_proves_itself_and_one_that_does_not_is_rolled_back() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let (relays, name) = (cluster.relays(), "e2e-updating");
+    let host = cluster.pds_urls[0].strip_prefix("http://").context("the PDS has no plain address")?;
+    let spec = json!({
+        "hostname": "updating.test",
+        "memory": { "request": "128Mi", "limit": "256Mi" },
+        "storage": { "size": "1Gi" },
+        "plcURL": cluster.place.plc,
+        "upstream": { "hosts": [host], "allowInsecureHosts": true },
+        "update": { "gate": { "within": format!("{}s", PROVES_WITHIN.as_secs()) } },
+    });
+    let relay = Deployed::create(&cluster, name, spec).await?;
+    let change = |change: Value| {
+        let (relays, change) = (relays.clone(), Patch::Merge(json!({ "spec": change })));
+        async move { relays.patch(name, &PatchParams::default(), &change).await }
+    };
+    let phase = |relay: &DynamicObject| relay.data["status"]["update"]["phase"].as_str().unwrap_or("none").to_owned();
+    relay.reads_from(1).await?;
+    cluster.wait_for_condition(name, "Updated").await?;
+    until("it is noted what it delivers", || async {
+        let before = relay.relay().await?.data["status"]["update"]["before"]["hostsConnected"].as_f64();
+        Ok((before >= Some(1.0)).then_some(()))
+    })
+    .await?;
+
+    let (first, config) = (relay.pod_uid().await?, runs(&relay).await?.1);
+    change(json!({ "firehose": { "replayWindow": "48h" } })).await?;
+    cluster.wait_for_condition(name, "Updated").await?;
+    ensure!(relay.pod_uid().await? != first, "the pod was not replaced");
+    let good = runs(&relay).await?;
+    ensure!(good.1 != config, "the new pod has the old configuration");
+    for reason in ["UpdateStarted", "UpdateProved"] {
+        relay.told(reason, |told| told.reason == reason).await?;
+    }
+    ensure!(relay.restarts("stopped").await? == 1, "{}", relay.story().await);
+
+    // An image that no registry has, and another configuration with it.
+    let image = json!({ "repository": "registry.invalid/relay", "tag": "none" });
+    change(json!({ "image": image, "firehose": { "replayWindow": "24h" } })).await?;
+    until("the bad one is tried", || async { Ok(runs(&relay).await?.0.starts_with("registry.invalid").then_some(())) })
+        .await?;
+    let patience = PROVES_WITHIN + common::PATIENCE;
+    let rolled_back = until_within(patience, "it is rolled back", || async {
+        let relay = relay.relay().await?;
+        Ok((phase(&relay) == "RolledBack").then_some(relay))
+    })
+    .await;
+    let Ok(rolled_back) = rolled_back else { anyhow::bail!("{}", relay.story().await) };
+    let updated = condition_of(&rolled_back, "Updated").context("no condition Updated")?;
+    ensure!(updated["status"] == "False" && updated["reason"] == "RolledBack", "{updated}");
+    ensure!(runs(&relay).await? == good, "the pod has another image or configuration than the one that was good");
+    relay.told("UpdateRolledBack", |told| told.kind == "Warning" && told.reason == "UpdateRolledBack").await?;
+    relay.reads_from(1).await?;
+    cluster.wait_for_condition(name, "Ready").await?;
+
+    // It stays so until the spec has another pod.
+    let back = relay.pod_uid().await?;
+    change(json!({ "hostname": "renamed.test" })).await?;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    ensure!(relay.pod_uid().await? == back && phase(&relay.relay().await?) == "RolledBack", "it was tried again");
+    change(json!({ "image": null, "firehose": { "replayWindow": "12h" } })).await?;
+    cluster.wait_for_condition(name, "Updated").await?;
+
+    // A restart that is asked for is made once.
+    let before = relay.pod_uid().await?;
+    let ask =
+        json!({ "metadata": { "annotations": { "relay.waow.tech/restart-requested-at": "2026-11-28T10:00:00Z" } } });
+    relays.patch(name, &PatchParams::default(), &Patch::Merge(&ask)).await?;
+    until("another pod runs", || async { Ok((relay.pod_uid().await? != before).then_some(())) }).await?;
+    let after = relay.pod_uid().await?;
+    until("it is up to date", || async { Ok((phase(&relay.relay().await?) == "UpToDate").then_some(())) }).await?;
+    ensure!(relay.pod_uid().await? == after, "it was restarted twice");
+    relay.delete().await
 }

@@ -20,6 +20,7 @@ mod relay;
 mod status;
 mod storage;
 mod update;
+mod update_status;
 mod upstream;
 mod validation;
 
@@ -59,7 +60,8 @@ pub use status::{
     RestartsStatus,
 };
 pub use storage::{CLASS_IS_FIXED, DeletionPolicy, RefusedGrowth, SNAPSHOT_IS_FIXED, StorageSpec, StorageStatus};
-pub use update::UpdateSpec;
+pub use update::{GateSpec, UpdateSpec};
+pub use update_status::{DeliveryStatus, RefusalStatus, UpdatePhase, UpdateStatus};
 pub use upstream::{LimitsSpec, SIBLING_TOKEN_NEEDS_SIBLINGS, UpstreamSpec};
 pub use validation::{HostValidation, ValidationMode, ValidationSpec};
 

@@ -66,6 +66,7 @@ use super::validation::ValidationSpec;
     printcolumn(name = "Events/s", type_ = "number", json_path = ".status.eventsPerSecond"),
     printcolumn(name = "Memory", type_ = "string", json_path = ".status.memory.summary"),
     printcolumn(name = "Backfill", type_ = "string", json_path = ".status.backfill.summary"),
+    printcolumn(name = "Update", type_ = "string", json_path = ".status.update.phase", priority = 1),
     printcolumn(name = "Consumers", type_ = "integer", json_path = ".status.consumers", priority = 1),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", priority = 1),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version", priority = 1),
@@ -111,7 +112,7 @@ pub struct RelaySpec {
     #[schemars(range(min = 20, max = 3600))]
     pub termination_grace_period_seconds: Option<i64>,
 
-    /// When the operator may replace the pod of its own accord.
+    /// When the operator may replace the pod of its own accord, and what a new pod has to prove.
     #[serde(default)]
     pub update: UpdateSpec,
 

@@ -6,6 +6,7 @@ use super::backfill::BackfillStatus;
 use super::backup::BackupStatus;
 use super::database::DatabaseKind;
 use super::storage::StorageStatus;
+use super::update_status::UpdateStatus;
 
 /// What the operator sees of a relay. The figures come from the relay's own status document, or of a relay of another project
 /// from its metrics and those of the cluster; but for those of backfill they
@@ -27,7 +28,8 @@ pub struct RelayStatus {
     /// (ClusterOnly). StorageReady: the volume is there, in the size that is asked for. DatabaseReady: the database of decisions
     /// is there. BackupReady: only with spec.backup; the newest snapshot can be restored. SchemaCurrent: only when it is False;
     /// the definition of the kind Relay in the cluster is older than the operator. Monitored: Prometheus finds the relay's
-    /// metrics and alerts, or the spec asks for neither; CRDNotInstalled where the cluster has no Prometheus operator. Paused:
+    /// metrics and alerts, or the spec asks for neither; CRDNotInstalled where the cluster has no Prometheus operator. Updated:
+    /// the pod has the wanted template and has proved itself; its reasons are the phases of update, and EvictionRefused. Paused:
     /// the operator changes nothing.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -73,6 +75,9 @@ pub struct RelayStatus {
     /// Its snapshots; absent while there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
+    /// How far the pod is on its way to what the spec asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateStatus>,
 
     /// How often the relay has ended, and of what.
     #[serde(skip_serializing_if = "Option::is_none")]

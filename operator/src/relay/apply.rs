@@ -9,8 +9,6 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
-use data_encoding::HEXLOWER;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Service;
@@ -21,9 +19,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::build::{Children, OptionalChild};
+use super::build::{self, Children, OptionalChild};
 use super::names::{INSTANCE, MANAGED_BY, OPERATOR};
 use super::optional::OptionalKind;
 use super::read::World;
@@ -89,8 +87,13 @@ impl Applied {
     }
 }
 
-/// Makes the objects of `relay` be `children`, and no others.
-pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Children) -> Result<Applied, Error> {
+/// Makes the objects of `relay` be `children`, and no others but the ConfigMaps that are still `referred` to.
+pub(super) async fn apply(
+    context: &Context,
+    relay: &ValidRelay,
+    children: Children,
+    referred: &[String],
+) -> Result<Applied, Error> {
     // Without "..": a new child cannot be forgotten here.
     let Children {
         service_account,
@@ -112,7 +115,7 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
     if let Some(secret) = admin_secret {
         applier.create(secret).await?;
     }
-    let mut config_maps = Vec::new();
+    let mut config_maps = referred.to_vec();
     for config_map in config_map.into_iter().chain(dashboards) {
         config_maps.push(applier.ensure(&cache.config_maps, config_map).await?.name_any());
     }
@@ -127,6 +130,7 @@ pub(super) async fn apply(context: &Context, relay: &ValidRelay, children: Child
         network_policies.push(applier.ensure(&cache.network_policies, network_policy).await?.name_any());
     }
     let disruption_budget = applier.ensure(&cache.disruption_budgets, disruption_budget).await?;
+    applier.end_rolling_updates(&stateful_set.name_any()).await?;
     let stateful_set = applier.ensure_stateful_set(stateful_set).await?;
     let optional = applier.ensure_optional(optional).await?;
 
@@ -258,6 +262,24 @@ impl Applier<'_> {
         self.wrote::<K, _>(&(), "create", &wanted.name_any(), created).map(drop)
     }
 
+    /// Takes the settings of rolling updates, which the API server has given it, from a StatefulSet of before this operator
+    /// replaced pods itself: it accepts no other strategy as long as they are there, and nobody who applies owns them.
+    async fn end_rolling_updates(&self, name: &str) -> Result<(), Error> {
+        let key = ObjectRef::<StatefulSet>::new(name).within(&self.relay.namespace);
+        let live = self.context.cache.stateful_sets.get(&key);
+        let strategy = live
+            .as_ref()
+            .filter(|live| self.owns(&***live))
+            .and_then(|live| live.spec.as_ref()?.update_strategy.as_ref());
+        if strategy.is_none_or(|strategy| strategy.rolling_update.is_none()) {
+            return Ok(());
+        }
+        let patch = json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}});
+        let params = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
+        let patched = self.api::<StatefulSet>().patch(name, &params, &Patch::Merge(&patch)).await;
+        self.wrote::<StatefulSet, _>(&(), "patch", name, patched).map(drop)
+    }
+
     /// Deletes what the Relay owns and nobody wants any more, such as a child that an earlier version of
     /// the operator made.
     async fn keep_only<K>(&self, store: &Store<K>, names: &[String]) -> Result<(), Error>
@@ -344,9 +366,8 @@ impl Applier<'_> {
 
 /// Annotates `object` with the digest of itself.
 fn stamp<K: Resource + Serialize>(object: &mut K) -> Result<(), Error> {
-    let digest = digest::digest(&digest::SHA256, &serde_json::to_vec(object)?);
-    let short = HEXLOWER.encode(&digest.as_ref()[..16]);
-    object.annotations_mut().insert(APPLIED.into(), short);
+    let digest = build::digest(&serde_json::to_vec(object)?);
+    object.annotations_mut().insert(APPLIED.into(), digest);
     Ok(())
 }
 

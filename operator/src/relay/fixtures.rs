@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::read::{AdminSecret, Lookup, SecretValue, World};
+use super::update::LastGood;
 use super::validate::{ValidRelay, validate};
 use crate::api::Relay;
 use crate::secret::Redacted;
@@ -48,7 +49,10 @@ pub(super) fn full() -> Value {
             "identityCache": "64Mi", "blockCache": "128Mi",
         },
         "terminationGracePeriodSeconds": 90,
-        "update": {"window": "Sun 03:00-05:00 UTC"},
+        "update": {
+            "window": "Sun 03:00-05:00 UTC",
+            "gate": {"enabled": true, "minDeliveryPercent": 90, "within": "30m"},
+        },
         "storage": {
             "size": "2Gi", "storageClassName": "fast", "deletionPolicy": "Delete", "fromSnapshot": {"name": "main-before"},
         },
@@ -155,6 +159,7 @@ pub(super) fn world() -> World {
         door: None,
         document: None,
         banned_domains: None,
+        last_good: LastGood::NotAsked,
         can_resize: false,
     }
 }

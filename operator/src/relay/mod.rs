@@ -10,6 +10,7 @@ mod byte_size;
 mod cache;
 mod controller;
 mod endings;
+mod evict;
 #[cfg(test)]
 mod fixtures;
 mod foreign;
@@ -19,6 +20,7 @@ mod optional;
 mod read;
 mod report;
 mod resize;
+mod update;
 mod validate;
 mod volume;
 
@@ -42,6 +44,8 @@ use crate::api::Relay;
 use crate::metrics::Metrics;
 use crate::relay_admin::Client as AdminClient;
 use apply::Applied;
+use read::World;
+use update::Plan;
 
 /// How often the status document of a relay that is ready is read. It is the age of the oldest bad news.
 const OBSERVE_EVERY: Duration = Duration::from_secs(15);
@@ -174,12 +178,13 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
             return Ok(if invalid.is_final() { Action::await_change() } else { Action::requeue(RETRY_AFTER) });
         }
     };
-    let limits = resize::decide(relay, &valid, &world, Timestamp::now());
-    let children = resize::children(&valid, &world, &limits)?;
-    let applied = if valid.paused {
-        Ok(Applied::as_found(context, &valid, &world, &children))
-    } else {
-        apply::apply(context, &valid, children).await
+    let now = Timestamp::now();
+    let limits = resize::decide(relay, &valid, &world, now);
+    let plan = update::plan(relay, &valid, &world, &limits, now)?;
+    let valid = plan.relay.clone();
+    let applied = match valid.paused {
+        true => Ok(Applied::as_found(context, &valid, &world, &plan.children(world.stateful_set.as_deref()))),
+        false => apply_plan(context, &world, &plan).await,
     };
     let resize = resize::apply(context, &valid, limits).await;
     let volume = volume::act(context, relay, &valid, &world).await;
@@ -188,14 +193,13 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     let banned = relay.status.as_ref().map(|status| &*status.banned_domains).unwrap_or_default();
     let bans = bans::apply(context, &valid, &world, banned).await;
     let evicted = foreign::act(context, relay, &valid, &world).await;
-    let is_calm = report::report(
-        context,
-        relay,
-        &valid,
-        &world,
-        &applied,
-        report::Done { resize, evicted, jobs, bans, volume, backup },
-    )
-    .await?;
+    let update = plan.act(context, &world).await;
+    let done = report::Done { resize, evicted, update, jobs, bans, volume, backup };
+    let is_calm = report::report(context, relay, &valid, &world, &applied, done).await?;
     applied.map(|_| Action::requeue(if is_calm { OBSERVE_EVERY } else { OBSERVE_RESTLESS_EVERY }))
+}
+
+async fn apply_plan(context: &Context, world: &World, plan: &Plan) -> Result<Applied, Error> {
+    let live = plan.put_back(context, world).await?;
+    apply::apply(context, &plan.relay, plan.children(live.as_deref()), &plan.config_maps).await
 }

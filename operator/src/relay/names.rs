@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::validate::ValidRelay;
@@ -14,6 +16,8 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// Label with what an object is.
 pub const NAME: &str = "app.kubernetes.io/name";
+/// Bytes of the digest in a ConfigMap's name: a relay has some ten of them at once.
+const CONFIG_DIGEST_BYTES: usize = 5;
 
 /// The StatefulSet of the Relay `relay`.
 #[must_use]
@@ -57,10 +61,11 @@ pub fn admin(relay: &str) -> String {
     format!("{relay}-admin")
 }
 
-/// The ConfigMap with the relay's configuration file.
-#[must_use]
-pub fn config_map(relay: &str) -> String {
-    format!("{relay}-config")
+/// The ConfigMap with the configuration file `config`. Another file is another ConfigMap: a pod keeps the file that its
+/// template was made with, also when it restarts, and a template that is put back has its own again.
+pub(super) fn config_map(relay: &str, config: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, config.as_bytes());
+    format!("{relay}-config-{}", HEXLOWER.encode(&digest.as_ref()[..CONFIG_DIGEST_BYTES]))
 }
 
 /// The claim of the pod's volume, as the StatefulSet names it.

@@ -14,6 +14,7 @@ use kube::{Api, Resource, ResourceExt};
 use super::foreign::{self, Seen};
 use super::names::INSTANCE;
 use super::optional::OptionalKind;
+use super::update::{self, LastGood};
 use super::validate::private_address;
 use super::{Cache, Context, Error, build, names, resize};
 use crate::api::{AdminSecretRef, MemoryResize, Relay, patterns};
@@ -61,6 +62,8 @@ pub struct World {
     pub document: Option<Result<Document, AskError>>,
     /// The domains that the relay bans; asked only where the spec bans some, or did.
     pub banned_domains: Option<Result<Vec<String>, AskError>>,
+    /// The template to put back, where an update has failed.
+    pub last_good: LastGood,
     /// The API server can resize pods. It is asked only where that is wanted.
     pub can_resize: bool,
 }
@@ -147,11 +150,13 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         MemoryResize::InPlace => can_resize(context).await?,
         MemoryResize::Never => false,
     };
+    let stateful_set = cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace);
+    let last_good = update::last_good(context, relay, stateful_set.as_deref()).await?;
     Ok(World {
         admin,
         database_url,
         sibling_token,
-        stateful_set: cached(&cache.stateful_sets, &names::stateful_set(&name), &namespace),
+        stateful_set,
         claim: cached(&cache.claims, &names::claim(&name), &namespace),
         snapshots: cache.optional.store(OptionalKind::VolumeSnapshot).map(|store| {
             store.state_filter(|object| {
@@ -169,6 +174,7 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         door,
         document,
         banned_domains,
+        last_good,
         can_resize,
     })
 }

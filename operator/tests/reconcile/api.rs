@@ -2,11 +2,13 @@
 //! every write.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use kube::Client;
@@ -30,6 +32,7 @@ struct Inner {
     undeclared: Option<&'static str>,
     gone_pods: GonePods,
     writes: Vec<String>,
+    has_controllers: bool,
     installed: Vec<OptionalKind>,
 }
 
@@ -69,15 +72,19 @@ impl Api {
         self.0.lock().unwrap().refusal = message;
     }
 
+    /// From now on the controller of StatefulSets does its part: it notes the revisions of their templates.
+    pub fn run_controllers(&self) {
+        self.0.lock().unwrap().has_controllers = true;
+    }
+
+    /// Paths of the objects whose path has `part` in it.
+    pub fn paths(&self, part: &str) -> Vec<String> {
+        self.0.lock().unwrap().objects.keys().filter(|path| path.contains(part)).cloned().collect()
+    }
+
     /// The object at `path`, or `null`.
     pub fn get(&self, path: &str) -> Value {
         self.0.lock().unwrap().objects.get(path).cloned().unwrap_or_default()
-    }
-
-    /// Where there are objects below `path`, in order.
-    pub fn paths(&self, path: &str) -> Vec<String> {
-        let below = |at: &&String| at.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-        self.0.lock().unwrap().objects.keys().filter(below).cloned().collect()
     }
 
     /// The writes since the last call, as `VERB PATH`, without Events.
@@ -151,15 +158,18 @@ impl Api {
     }
 }
 
+/// Media type of a JSON merge patch.
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
 async fn handle(State(api): State<Api>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let mut inner = api.0.lock().unwrap();
     let path = uri.path().to_owned();
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     if method != Method::GET {
         let policy = if body["propagationPolicy"] == "Orphan" { " Orphan" } else { "" };
         inner.writes.push(format!("{method} {path}{policy}"));
     }
-    let is_merge = headers.get("content-type").is_some_and(|kind| kind == "application/merge-patch+json");
     match method {
         Method::GET => match inner.objects.get(&path) {
             Some(object) => axum::Json(object.clone()).into_response(),
@@ -203,15 +213,13 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, headers: Heade
             if let Some(message) = inner.refusal.filter(|_| body["spec"].is_object()) {
                 return failure(StatusCode::FORBIDDEN, message);
             }
-            let mut claim = inner.objects.get(&path).cloned().unwrap_or_default();
-            merge(&mut claim, &body);
-            inner.store(path, claim)
+            let claim = inner.objects.get(&path).cloned().unwrap_or_default();
+            inner.store(path, merged(claim, &body))
         }
         Method::PATCH => match path.strip_suffix("/status") {
-            Some(path) if is_merge => {
-                let mut object = inner.objects.get(path).cloned().unwrap_or_default();
-                merge(&mut object, &body);
-                inner.store(path.to_owned(), object)
+            Some(path) if content_type == MERGE_PATCH => {
+                let object = inner.objects.get(path).cloned().unwrap_or_default();
+                inner.store(path.to_owned(), merged(object, &body))
             }
             Some(path) => {
                 if let Some(field) = inner.undeclared.filter(|field| body["status"].get(field).is_some()) {
@@ -225,10 +233,22 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, headers: Heade
             }
             None => {
                 let before = inner.objects.get(&path).cloned().unwrap_or_default();
-                inner.store(path, applied(&before, body))
+                let object = match content_type {
+                    MERGE_PATCH => merged(before.clone(), &body),
+                    "application/json-patch+json" => replaced(before.clone(), &body),
+                    _ => applied(&before, body),
+                };
+                if let Err(message) = valid(&object) {
+                    return failure(StatusCode::UNPROCESSABLE_ENTITY, message);
+                }
+                inner.store_controlled(path, &before, object)
             }
         },
         Method::DELETE => {
+            let uid = &body["preconditions"]["uid"];
+            if !uid.is_null() && inner.objects.get(&path).is_some_and(|object| object["metadata"]["uid"] != *uid) {
+                return failure(StatusCode::CONFLICT, "Conflict");
+            }
             inner.objects.remove(&path);
             axum::Json(json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 200})).into_response()
         }
@@ -243,15 +263,67 @@ impl Inner {
     }
 }
 
-/// A JSON merge patch.
-fn merge(object: &mut Value, patch: &Value) {
-    let Some(fields) = patch.as_object() else { return object.clone_from(patch) };
+impl Inner {
+    /// Stores a StatefulSet, and what its controller does of it: a revision of its template, and its status.
+    fn store_controlled(&mut self, path: String, before: &Value, mut object: Value) -> Response {
+        if self.has_controllers && object["kind"] == "StatefulSet" {
+            let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
+            let generation = generation + i64::from(object["spec"] != before["spec"]);
+            object["metadata"]["generation"] = json!(generation);
+            let template = object["spec"]["template"].clone();
+            let mut hasher = DefaultHasher::new();
+            template.to_string().hash(&mut hasher);
+            let name = format!("demo-{:x}", hasher.finish());
+            object["status"] = json!({"replicas": 1, "observedGeneration": generation, "updateRevision": name, "currentRevision": "demo-1"});
+            let mut kept = template;
+            kept["$patch"] = json!("replace");
+            let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "demo", "uid": object["metadata"]["uid"]});
+            let revision = json!({
+                "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1,
+                "metadata": {"name": name, "namespace": "relays", "ownerReferences": [owner]},
+                "data": {"spec": {"template": kept}},
+            });
+            self.objects.insert(format!("/apis/apps/v1/namespaces/relays/controllerrevisions/{name}"), revision);
+        }
+        self.store(path, object)
+    }
+}
+
+/// `object` after a JSON merge patch.
+fn merged(mut object: Value, patch: &Value) -> Value {
+    let Some(fields) = patch.as_object() else { return patch.clone() };
+    if !object.is_object() {
+        object = json!({});
+    }
     for (name, value) in fields {
-        match value {
-            Value::Null => drop(object.as_object_mut().map(|object| object.remove(name))),
-            value => merge(&mut object[name], value),
+        if value.is_null() {
+            object.as_object_mut().unwrap().remove(name);
+        } else {
+            let field = object[name].take();
+            object[name] = merged(field, value);
         }
     }
+    object
+}
+
+/// `object` after a JSON patch of fields that are added or replaced.
+fn replaced(mut object: Value, patch: &Value) -> Value {
+    for operation in patch.as_array().unwrap() {
+        let (parent, name) = operation["path"].as_str().unwrap().rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[name.replace("~1", "/")] = operation["value"].clone();
+    }
+    object
+}
+
+/// What the API server refuses of StatefulSets.
+fn valid(object: &Value) -> Result<(), &'static str> {
+    let strategy = &object["spec"]["updateStrategy"];
+    if object["kind"] == "StatefulSet" && strategy["type"] == "OnDelete" && !strategy["rollingUpdate"].is_null() {
+        return Err(
+            "spec.updateStrategy.rollingUpdate: Invalid value: only allowed for updateStrategy 'RollingUpdate'",
+        );
+    }
+    Ok(())
 }
 
 /// The object after an apply: what was applied, what the server gave it before, and defaults.
@@ -265,6 +337,10 @@ fn applied(before: &Value, mut object: Value) -> Value {
     if object["kind"] == "StatefulSet" {
         object["metadata"]["generation"] = json!(1);
         object["spec"]["revisionHistoryLimit"] = json!(10);
+        // Nobody who applies owns it.
+        if let Some(rolling) = before["spec"]["updateStrategy"].get("rollingUpdate") {
+            object["spec"]["updateStrategy"]["rollingUpdate"] = rolling.clone();
+        }
     }
     object
 }

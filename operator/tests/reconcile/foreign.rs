@@ -5,7 +5,7 @@ use relay_operator::relay::Histories;
 use serde_json::{Value, json};
 
 use super::memory::GI;
-use super::{CONFIG, POD, RELAY, SERVICE_ACCOUNT, STATEFUL_SET, Story};
+use super::{CONFIGS, POD, RELAY, SERVICE_ACCOUNT, STATEFUL_SET, Story};
 
 const POD_METRICS: &str = "/apis/metrics.k8s.io/v1beta1/namespaces/relays/pods/demo-0";
 const EVICTION: &str = "POST /api/v1/namespaces/relays/pods/demo-0/eviction";
@@ -60,7 +60,7 @@ async fn a_relay_of_another_project_gets_its_objects_and_is_seen_by_its_metrics(
     story.reconcile().await.unwrap();
     let writes = story.api.writes();
     assert!(writes.contains(&format!("PATCH {SERVICE_ACCOUNT}")) && writes.contains(&format!("PATCH {STATEFUL_SET}")));
-    assert_eq!(story.api.get(CONFIG), Value::Null, "it is configured by its environment");
+    assert_eq!(story.api.paths(CONFIGS), Vec::<String>::new(), "it is configured by its environment");
     story.reconcile().await.unwrap();
     assert_eq!(story.api.writes(), Vec::<String>::new(), "an unchanged world");
     assert_eq!(story.condition("Delivering"), "False NoPod");

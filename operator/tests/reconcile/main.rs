@@ -11,6 +11,7 @@ mod foreign;
 mod memory;
 mod monitoring;
 mod relay;
+mod update;
 mod upstream;
 mod volume;
 
@@ -31,7 +32,7 @@ use tokio::sync::OnceCell;
 const RELAY: &str = "/apis/relay.waow.tech/v1alpha1/namespaces/relays/relays/demo";
 const SECRET: &str = "/api/v1/namespaces/relays/secrets/demo-admin";
 const SERVICE_ACCOUNT: &str = "/api/v1/namespaces/relays/serviceaccounts/demo";
-const CONFIG: &str = "/api/v1/namespaces/relays/configmaps/demo-config";
+const CONFIGS: &str = "/api/v1/namespaces/relays/configmaps/demo-config";
 const DASHBOARD: &str = "/api/v1/namespaces/relays/configmaps/demo-dashboard";
 const SERVICE: &str = "/api/v1/namespaces/relays/services/demo";
 const ADMIN_SERVICE: &str = "/api/v1/namespaces/relays/services/demo-admin";
@@ -52,12 +53,15 @@ struct Story {
     pods: usize,
     /// What the operator remembers.
     histories: Histories,
+    /// The image of relays whose spec names none.
+    default_image: String,
 }
 
 impl Story {
     async fn of(spec: Value) -> Self {
         let (api, client, once) = Api::start().await;
-        let story = Self { api, client, once, admin_port: 1, pods: 0, histories: Histories::default() };
+        let (histories, default_image) = (Histories::default(), "relay.test/relay:1".into());
+        let story = Self { api, client, once, admin_port: 1, pods: 0, histories, default_image };
         story.write(spec);
         story
     }
@@ -73,6 +77,13 @@ impl Story {
         self.api.put(RELAY, relay);
     }
 
+    /// What a person asks for beside the spec.
+    fn annotate(&self, key: &str, value: &str) {
+        let mut relay = self.api.get(RELAY);
+        relay["metadata"]["annotations"] = json!({key: value});
+        self.api.put(RELAY, relay);
+    }
+
     async fn reconcile(&self) -> Result<Action, Error> {
         let context = Context {
             client: self.client.clone(),
@@ -80,13 +91,14 @@ impl Story {
             cache: self.api.cache(),
             admin: Client::new(self.admin_port).unwrap(),
             recorder: Recorder::new(self.client.clone(), OPERATOR.into()),
-            default_image: "relay.test/relay:1".into(),
+            default_image: self.default_image.clone(),
             metrics: Metrics::default(),
             histories: self.histories.clone(),
             can_resize: OnceCell::new(),
         };
         let relay: DeserializeGuard<_> = serde_json::from_value(self.api.get(RELAY)).unwrap();
-        reconcile(Arc::new(relay), Arc::new(context)).await
+        // It is large, and a story has many.
+        Box::pin(reconcile(Arc::new(relay), Arc::new(context))).await
     }
 
     /// The pod starts, and its relay answers with `document`.
@@ -110,6 +122,13 @@ impl Story {
             }),
         );
         relay
+    }
+
+    /// Path of the one ConfigMap.
+    fn config(&self) -> String {
+        let mut configs = self.api.paths(CONFIGS);
+        assert_eq!(configs.len(), 1, "{configs:?}");
+        configs.remove(0)
     }
 
     fn status(&self) -> Value {
@@ -143,7 +162,7 @@ async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
         [
             format!("PATCH {SERVICE_ACCOUNT}"),
             "POST /api/v1/namespaces/relays/secrets".into(),
-            format!("PATCH {CONFIG}"),
+            format!("PATCH {}", story.config()),
             format!("PATCH {DASHBOARD}"),
             format!("PATCH {SERVICE}"),
             format!("PATCH {ADMIN_SERVICE}"),
@@ -157,7 +176,7 @@ async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
     for path in [
         SERVICE_ACCOUNT,
         SECRET,
-        CONFIG,
+        &story.config(),
         DASHBOARD,
         SERVICE,
         ADMIN_SERVICE,
@@ -203,11 +222,12 @@ async fn drift_is_healed_where_it_is() {
     story.reconcile().await.unwrap();
     story.api.writes();
 
-    let mut config = story.api.get(CONFIG);
+    let path = story.config();
+    let mut config = story.api.get(&path);
     config["data"]["relay.toml"] = json!("listen = 'elsewhere'");
-    story.api.put(CONFIG, config);
+    story.api.put(&path, config);
     story.reconcile().await.unwrap();
-    assert_eq!(story.api.writes(), [format!("PATCH {CONFIG}")], "only what differs is written");
+    assert_eq!(story.api.writes(), [format!("PATCH {path}")], "only what differs is written");
 
     story.api.put(STATEFUL_SET, Value::Null);
     story.reconcile().await.unwrap();

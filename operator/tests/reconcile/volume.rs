@@ -35,12 +35,6 @@ impl Story {
         self.api.put(CLAIM, claim);
     }
 
-    fn annotate(&self, key: &str, value: &str) {
-        let mut relay = self.api.get(RELAY);
-        relay["metadata"]["annotations"] = json!({key: value});
-        self.api.put(RELAY, relay);
-    }
-
     /// What was written to the StatefulSet, its claim and its pod.
     fn workload_writes(&self) -> Vec<String> {
         let of_workload = |write: &String| [STATEFUL_SET, CLAIM, POD].iter().any(|path| write.contains(path));
@@ -48,7 +42,7 @@ impl Story {
     }
 
     fn log_size(&self) -> Value {
-        let config: toml::Table = self.api.get(super::CONFIG)["data"]["relay.toml"].as_str().unwrap().parse().unwrap();
+        let config: toml::Table = self.api.get(&self.config())["data"]["relay.toml"].as_str().unwrap().parse().unwrap();
         json!(config["replay-max-size"].as_str().unwrap().parse::<u64>().unwrap())
     }
 }

@@ -170,10 +170,11 @@ fn unless<T: PartialEq>(default: T, value: T) -> Option<T> {
     (value != default).then_some(value)
 }
 
-/// The ConfigMap that holds it.
+/// The ConfigMap that holds it, and nothing else ever.
 pub(super) fn build(relay: &ValidRelay, config: String) -> ConfigMap {
     ConfigMap {
-        metadata: names::meta(relay, names::config_map(&relay.name)),
+        metadata: names::meta(relay, names::config_map(&relay.name, &config)),
+        immutable: Some(true),
         data: Some(BTreeMap::from([(FILE.into(), config)])),
         ..ConfigMap::default()
     }

@@ -16,7 +16,7 @@ mod stateful_set;
 
 use std::collections::BTreeMap;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
@@ -130,5 +130,12 @@ fn fingerprint(relay: &ValidRelay, config: &str) -> String {
     HEXLOWER.encode(&context.sign().as_ref()[..16])
 }
 
+/// A short digest of what is no secret.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&digest::digest(&digest::SHA256, bytes).as_ref()[..16])
+}
+
+#[cfg(test)]
+mod templates;
 #[cfg(test)]
 mod tests;

@@ -46,8 +46,9 @@ pub(super) fn build(relay: &ValidRelay, profile: Profile, fingerprint: &str, mem
             // A pod that never became ready is replaced by a repaired template; with OrderedReady the
             // controller would wait for it forever.
             pod_management_policy: Some("Parallel".into()),
+            // The operator replaces the pod itself, by eviction, and watches what comes of it.
             update_strategy: Some(StatefulSetUpdateStrategy {
-                type_: Some("RollingUpdate".into()),
+                type_: Some("OnDelete".into()),
                 ..StatefulSetUpdateStrategy::default()
             }),
             // Also with deletionPolicy: Delete: then the claim goes with the Relay, and not with a StatefulSet that is made anew.

@@ -102,6 +102,8 @@ pub(in crate::relay) fn of_pod(pod: &Pod, before: Option<RestartCause>) -> Optio
     let condition = |type_: &str, status: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == status);
     let disruption = condition("DisruptionTarget", "True");
     let planned = before.filter(|cause| *cause == RestartCause::PlannedRestart);
+    // An eviction of the operator's own, for its memory or for another template.
+    let own = before.filter(|cause| matches!(cause, RestartCause::PlannedRestart | RestartCause::Stopped));
     let pods_reason = status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
     match (pods_reason, disruption.and_then(|disruption| disruption.reason.as_deref()).unwrap_or_default()) {
         // The node shuts down, has gone, or does not answer.
@@ -115,7 +117,7 @@ pub(in crate::relay) fn of_pod(pod: &Pod, before: Option<RestartCause>) -> Optio
             Some(if was_unready { RestartCause::NodeLost } else { RestartCause::Evicted })
         }
         ("Evicted", _) => Some(RestartCause::Evicted),
-        (_, reason) if !reason.is_empty() => planned.or(Some(RestartCause::Evicted)),
+        (_, reason) if !reason.is_empty() => own.or(Some(RestartCause::Evicted)),
         _ if pod.metadata.deletion_timestamp.is_some() => before.or(Some(RestartCause::Stopped)),
         _ => planned,
     }

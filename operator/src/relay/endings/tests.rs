@@ -182,6 +182,19 @@ fn an_eviction_that_the_operator_has_planned_is_a_planned_restart() {
 }
 
 #[test]
+fn an_eviction_for_another_template_is_a_stop_and_one_that_did_not_come_about_is_forgotten() {
+    let mut status = observe(None, Some(&pod("a", 0, running(), json!({}))), None, at(1)).status;
+    status.counted.as_mut().unwrap().leaving = Some(RestartCause::Stopped);
+    let leaving = disrupted(pod("a", 0, running(), json!({})), "EvictionByEvictionAPI", None);
+    let left = observe(Some(&status), Some(&leaving), None, at(2)).status;
+    assert_eq!(observe(Some(&left), None, None, at(3)).new[0].end.cause, RestartCause::Stopped);
+    // The budget refused it, and somebody has changed their mind; then the node is drained.
+    let stays = observe(Some(&status), Some(&pod("a", 0, running(), json!({}))), None, at(2)).status;
+    let drained = observe(Some(&stays), Some(&leaving), None, at(3)).status;
+    assert_eq!(observe(Some(&drained), None, None, at(4)).new[0].end.cause, RestartCause::Evicted);
+}
+
+#[test]
 fn a_pod_that_has_gone_tells_of_its_last_run() {
     let seen = observe(None, Some(&pod("a", 0, running(), json!({}))), None, at(1)).status;
     let next = pod("b", 0, running(), json!({}));

@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, PostParams};
+use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, ResourceExt};
-use serde_json::{Value, json};
 
 pub(super) use history::History;
 pub(super) use metrics::Figures;
@@ -28,7 +27,7 @@ use super::names::OPERATOR;
 use super::read::{World, running_ip};
 use super::report::{quote, tell};
 use super::validate::ValidRelay;
-use super::{Context, api_message, endings};
+use super::{Context, api_message, endings, evict};
 use crate::api::Relay;
 use crate::relay_admin::AskError;
 use decide::Decision;
@@ -137,7 +136,7 @@ pub(super) async fn act(context: &Context, relay: &Relay, valid: &ValidRelay, wo
     let last = ends.map(|ends| ends.last.as_slice()).unwrap_or_default();
     let limit = limit(valid, Some(pod));
     let Decision::Evict(why) = decide::decide(valid, limit, history, last, now) else { return None };
-    let evicted = evict(context, valid, pod, &history.pod_uid).await;
+    let evicted = evict::evict(context, valid, &pod.name_any(), &history.pod_uid).await;
     let used = ByteSize(history.last()?.bytes).rounded();
     let (type_, reason, note) = match &evicted {
         Ok(()) => {
@@ -163,21 +162,4 @@ pub(super) async fn act(context: &Context, relay: &Relay, valid: &ValidRelay, wo
         tell(&Recorder::new(context.client.clone(), OPERATOR.into()), relay, &event).await;
     }
     history.is_evicted.then_some(history.pod_uid)
-}
-
-/// Asks for the eviction of this very pod: a PodDisruptionBudget may say no, and what has its name meanwhile stays.
-pub(super) async fn evict(context: &Context, relay: &ValidRelay, pod: &Pod, uid: &str) -> kube::Result<()> {
-    let name = pod.name_any();
-    // By hand: kube's own eviction has its options under a name that the API server does not know.
-    let eviction = json!({
-        "apiVersion": "policy/v1",
-        "kind": "Eviction",
-        "metadata": {"name": name, "namespace": relay.namespace},
-        "deleteOptions": {"preconditions": {"uid": uid}},
-    });
-    let pods = Api::<Pod>::namespaced(context.once.clone(), &relay.namespace);
-    let params = PostParams::default();
-    let evicted = pods.create_subresource::<_, Value>("eviction", &name, &params, &eviction).await;
-    context.metrics.wrote("Pod", "evict");
-    evicted.map(drop)
 }

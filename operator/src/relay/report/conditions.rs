@@ -32,6 +32,8 @@ pub(super) const SPEC_SUPPORTED: &str = "SpecSupported";
 pub(super) const BANS_APPLIED: &str = "BansApplied";
 /// Prometheus gets to see the relay.
 pub(super) const MONITORED: &str = "Monitored";
+/// The pod has the wanted template, and has proved itself.
+pub(in crate::relay) const UPDATED: &str = "Updated";
 /// The operator changes nothing.
 const PAUSED: &str = "Paused";
 
@@ -40,16 +42,16 @@ const MAX_QUOTE: usize = 512;
 
 /// What was found about one condition. Messages have no figures: they stay while the reason does.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Finding {
-    pub(super) type_: &'static str,
-    pub(super) verdict: Verdict,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
+pub(in crate::relay) struct Finding {
+    pub(in crate::relay) type_: &'static str,
+    pub(in crate::relay) verdict: Verdict,
+    pub(in crate::relay) reason: &'static str,
+    pub(in crate::relay) message: String,
 }
 
 /// How a finding is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Verdict {
+pub(in crate::relay) enum Verdict {
     /// As it should be.
     Good,
     /// Not yet, without anything being wrong.
@@ -61,7 +63,12 @@ pub(super) enum Verdict {
 }
 
 impl Finding {
-    pub(super) fn new(type_: &'static str, verdict: Verdict, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(in crate::relay) fn new(
+        type_: &'static str,
+        verdict: Verdict,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         Self { type_, verdict, reason, message: message.into() }
     }
 
@@ -116,6 +123,7 @@ pub(super) fn invalid(is_paused: bool, invalid: &Invalid) -> Vec<Finding> {
         finding(BACKFILL_COMPLETE, Verdict::Unknown),
         finding(EXPOSED, Verdict::Unknown),
         finding(MONITORED, Verdict::Unknown),
+        finding(UPDATED, Verdict::Unknown),
         paused(is_paused),
     ]
 }

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::backfill;
 use super::conditions::BACKFILL_COMPLETE;
-use crate::api::{HostsStatus, MemoryStatus, RelayStatus};
+use crate::api::{DeliveryStatus, HostsStatus, MemoryStatus, RelayStatus, UpdateStatus};
 use crate::relay::byte_size::ByteSize;
 use crate::relay_admin::Document;
 
@@ -59,9 +59,16 @@ pub(super) fn without(status: &RelayStatus) -> RelayStatus {
             .map(|memory| MemoryStatus { pressure_since: memory.pressure_since.clone(), ..MemoryStatus::default() }),
         consumers: None,
         backfill: status.backfill.as_ref().map(backfill::without_figures),
+        update: status.update.clone().map(update_without_figures),
         observed_at: None,
         ..status.clone()
     }
+}
+
+/// Of what it delivers, whether that is known.
+fn update_without_figures(update: UpdateStatus) -> UpdateStatus {
+    let none = |_| DeliveryStatus { events_per_second: None, hosts_connected: None };
+    UpdateStatus { before: update.before.map(none), now: update.now.map(none), ..update }
 }
 
 /// Whether a person would notice the difference.

@@ -27,10 +27,9 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
-pub(super) use self::conditions::quote;
+pub(super) use self::conditions::{Finding, UPDATED, Verdict, quote};
 pub(super) use self::undecodable::undecodable;
 
-use self::conditions::{Finding, Verdict};
 use super::apply::Applied;
 use super::bans::Bans;
 use super::endings::{self, New, Observed};
@@ -38,8 +37,8 @@ use super::jobs::Jobs;
 use super::names::OPERATOR;
 use super::read::World;
 use super::validate::{Invalid, ValidRelay};
-use super::{Context, Error, backup as backups, resize, volume};
-use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus, RestartCause};
+use super::{Context, Error, backup as backups, resize, update, volume};
+use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus, RestartCause, UpdatePhase, UpdateStatus};
 
 /// Shortest time between two writes that refresh figures only.
 const FIGURES_EVERY: Duration = Duration::from_secs(30);
@@ -50,6 +49,8 @@ pub(super) struct Done {
     pub(super) resize: Option<ResizeStatus>,
     /// The uid of the pod that goes because the operator has evicted it.
     pub(super) evicted: Option<String>,
+    /// Of a new template.
+    pub(super) update: Option<UpdateStatus>,
     /// Of the backfill jobs.
     pub(super) jobs: Jobs,
     /// Of the domains that the spec bans.
@@ -70,19 +71,26 @@ pub(super) async fn report(
     mut done: Done,
 ) -> Result<bool, Error> {
     let volume_events = std::mem::take(&mut done.volume.events);
-    let Done { resize, evicted, jobs, bans, volume, backup: snapshots } = &done;
+    let Done { resize, evicted, update, jobs, bans, volume, backup: snapshots } = &done;
     let now = Timestamp::now();
     let before = relay.status.as_ref();
     let told = before.and_then(|before| before.backfill.as_ref());
     let resize_told = before.and_then(|before| before.resize.as_ref());
+    let update_told = before.and_then(|before| before.update.as_ref());
     let mut ends = ends(before, world, now);
     if let (Some(evicted), Some(counted)) = (evicted, &mut ends.status.counted)
         && counted.pod_uid == *evicted
     {
         counted.leaving = Some(RestartCause::PlannedRestart);
     }
+    if let Some(counted) = &mut ends.status.counted
+        && update.as_ref().is_some_and(|update| tells_to_go(update, &counted.pod_uid))
+    {
+        counted.leaving = Some(RestartCause::Stopped);
+    }
     let mut events: Vec<Event> = ends.new.iter().map(memory::event).collect();
     events.extend(resize::events(resize_told, resize.as_ref()));
+    events.extend(update::events(update_told, update.as_ref()));
     events.extend(backfill::events(told, jobs));
     let claim = world.claim.as_deref();
     let created = relay.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -96,6 +104,7 @@ pub(super) async fn report(
         storage: stored,
         database: Some(valid.database.held_at.unwrap_or(valid.database.kind)),
         backup: backup::status(snapshots),
+        update: update.clone(),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };
@@ -110,9 +119,11 @@ pub(super) async fn report(
     let backfill = backfill::finding(of_this_generation.map_or(&[], |before| &before.conditions), jobs);
     let is_short = status.memory.as_ref().is_some_and(|memory| memory.pressure_since.is_some());
     let is_moving = status.resize.as_ref().is_some_and(|resize| resize.state == ResizeState::InProgress);
+    let is_updating = !valid.paused && update.as_ref().is_some_and(|update| update.phase.is_moving());
     let database = database::finding(valid, applied);
     let mut others = vec![
         memory,
+        update::finding(update.as_ref()),
         backfill,
         exposed::finding(valid, world, applied),
         monitored::finding(valid, applied),
@@ -133,7 +144,13 @@ pub(super) async fn report(
     for event in volume_events {
         tell(&Recorder::new(context.client.clone(), OPERATOR.into()), relay, &event).await;
     }
-    Ok(ready && !is_short && !is_moving)
+    Ok(ready && !is_short && !is_moving && !is_updating)
+}
+
+/// Whether the operator lets this very pod go.
+fn tells_to_go(update: &UpdateStatus, pod_uid: &str) -> bool {
+    let is_at_it = matches!(update.phase, UpdatePhase::Evicting | UpdatePhase::RollingBack);
+    is_at_it && update.pod_uid.as_deref() == Some(pod_uid)
 }
 
 /// Reports a Relay that cannot be built. What runs goes on running, but is not looked at, except for when it ends.
@@ -152,6 +169,7 @@ pub(super) async fn invalid(context: &Context, relay: &Relay, world: &World, inv
         storage: before.and_then(|before| before.storage.clone()),
         database: before.and_then(|before| before.database),
         backup: before.and_then(|before| before.backup.clone()),
+        update: before.and_then(|before| before.update.clone()),
         restarts: Some(ends.status),
         ..RelayStatus::default()
     };

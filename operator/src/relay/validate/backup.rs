@@ -3,8 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::memory::duration;
-use super::{Invalid, check};
+use super::{Invalid, check, duration};
 use crate::api::{BackupSpec, patterns};
 
 /// Snapshots that are kept.

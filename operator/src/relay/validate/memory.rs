@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Invalid, check, size, within};
+use super::{Invalid, check, duration, size, within};
 use crate::api::{CACHES_NEED_ROOM, MemoryResize, MemorySpec, patterns};
 use crate::relay::byte_size::ByteSize;
 
@@ -66,17 +66,6 @@ impl Memory {
     pub fn restart_cooldown(&self) -> Duration {
         duration(&self.restart_cooldown)
     }
-}
-
-/// Reads what has the form of [`patterns::DURATION`], which has at most 7 digits.
-pub(super) fn duration(text: &str) -> Duration {
-    let digits = text.trim_end_matches(['s', 'm', 'h']);
-    let unit = match &text[digits.len()..] {
-        "h" => 3600,
-        "m" => 60,
-        _ => 1,
-    };
-    Duration::from_secs(digits.parse::<u64>().unwrap_or(0) * unit)
 }
 
 pub(super) fn memory(spec: &MemorySpec) -> Result<Memory, Invalid> {

@@ -13,6 +13,7 @@ mod monitoring;
 mod pod;
 mod settings;
 mod storage;
+mod update;
 mod upstream;
 mod window;
 
@@ -42,6 +43,7 @@ pub use pod::{Cpu, Pod};
 pub use settings::{Firehose, PlcExport, Settings};
 pub use storage::Storage;
 pub(super) use storage::{capacity, claim_template, is_older, requested};
+pub use update::Gate;
 pub use window::Window;
 
 /// Time to store cursors and to close every consumer's connection properly, where the spec does not say.
@@ -74,6 +76,8 @@ pub struct ValidRelay {
     pub grace_seconds: Option<i64>,
     /// When the pod may be replaced for another reason than a change of the spec; `None` is always.
     pub window: Option<Window>,
+    /// What a pod of a new template has to prove; `None` is to become ready.
+    pub gate: Option<Gate>,
     /// The volume.
     pub storage: Storage,
     /// Snapshots of it.
@@ -113,7 +117,7 @@ impl ValidRelay {
     /// How far back consumers may resume.
     #[must_use]
     pub fn replay_window(&self) -> Duration {
-        memory::duration(&self.settings.firehose.replay_window)
+        duration(&self.settings.firehose.replay_window)
     }
 
     /// Time that the pod has to stop, in seconds.
@@ -278,6 +282,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         memory,
         grace_seconds: memory::grace_seconds(spec.termination_grace_period_seconds)?,
         window: window::window(spec.update.window.as_deref())?,
+        gate: update::gate(&spec.update.gate)?,
         backup: backup::backup(spec.backup.as_ref())?,
         node_selector: node_selector(spec)?,
         access: access::access(spec, world)?,
@@ -304,6 +309,17 @@ fn check(path: &str, value: &str, pattern: Pattern) -> Result<(), Invalid> {
     } else {
         Err(Invalid::Spec(format!("{path} is {value:?}: {}", pattern.message)))
     }
+}
+
+/// Reads what has the form of [`patterns::DURATION`], which has at most 7 digits.
+fn duration(text: &str) -> Duration {
+    let digits = text.trim_end_matches(['s', 'm', 'h']);
+    let unit = match &text[digits.len()..] {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    };
+    Duration::from_secs(digits.parse::<u64>().unwrap_or(0) * unit)
 }
 
 fn size(path: &str, text: &str) -> Result<ByteSize, Invalid> {

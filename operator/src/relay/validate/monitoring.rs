@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::memory::duration;
-use super::{Invalid, check};
+use super::{Invalid, check, duration};
 use crate::api::{AlertsSpec, DashboardsSpec, INTERVAL_SHORT, MonitoringSpec, ServiceMonitorSpec, patterns};
 
 /// Longest time between two scrapes.

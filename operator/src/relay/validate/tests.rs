@@ -130,6 +130,7 @@ fn bad_specs_are_refused_by_the_schema_and_by_the_operator_with_the_same_sentenc
         ("/plcExport/url", json!("plc.directory"), "write a URL"),
         ("/plcExport/enabled", json!(false), "plcExport.url needs plcExport.enabled: true"),
         ("/validation/hosts", json!([{"match": "a b", "mode": "Lenient"}]), "write a host, or *. and the domain"),
+        ("/update/gate/within", json!("20 minutes"), "write a whole number of seconds, minutes or hours"),
         ("/firehose/replayWindow", json!("3 days"), "write a whole number of seconds, minutes or hours"),
         ("/firehose/maxSize", json!("all"), "write a whole number of bytes with a unit"),
         ("/firehose/maxSize", json!("1639Mi"), "must not be above 80 % of storage.size"),
@@ -276,6 +277,8 @@ fn what_the_schema_bounds_without_cel_is_refused_by_the_operator_too() {
         ("/memory/hardPercent", json!(98), "must be between 55 and 97"),
         ("/memory/maxRestartsPerHour", json!(11), "must be between 0 and 10"),
         ("/memory/maxRestartsPerHour", json!(-1), "must be between 0 and 10"),
+        ("/update/gate/minDeliveryPercent", json!(0), "must be between 1 and 100"),
+        ("/update/gate/minDeliveryPercent", json!(101), "must be between 1 and 100"),
         ("/terminationGracePeriodSeconds", json!(19), "must be between 20 and 3600"),
     ] {
         let got = message(&with(full(), path, value.clone())).unwrap_or_default();

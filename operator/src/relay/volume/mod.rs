@@ -15,12 +15,11 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::byte_size::ByteSize;
-use super::foreign::evict;
 use super::names::OPERATOR;
 use super::read::World;
 use super::report::quote;
 use super::validate::ValidRelay;
-use super::{Context, api_message};
+use super::{Context, api_message, evict};
 use crate::api::{RefusedGrowth, Relay};
 use decide::{Plan, decide};
 
@@ -74,7 +73,7 @@ pub(super) async fn act(context: &Context, relay: &Relay, valid: &ValidRelay, wo
     }
     // The claim stays for as long as a pod uses it.
     if let Some(pod) = world.pod.as_deref().filter(|pod| goes && pod.metadata.deletion_timestamp.is_none())
-        && let Err(error) = evict(context, valid, pod, &pod.uid().unwrap_or_default()).await
+        && let Err(error) = evict::evict(context, valid, &pod.name_any(), &pod.uid().unwrap_or_default()).await
     {
         done.trouble = Some(quote(&api_message(&error)));
     }

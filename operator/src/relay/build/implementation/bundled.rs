@@ -26,6 +26,7 @@ const PUBLIC: [Public; 5] = [
 ];
 
 pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
+    let config = config_map::relay_toml(relay)?;
     let args = ["serve", "--config", &format!("{CONFIG_DIR}/{FILE}")].map(str::to_owned);
     Ok(Profile {
         args: Some(args.into()),
@@ -38,8 +39,8 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
         admin_at_firehose: false,
         alive: Check::Http("/livez", ADMIN),
         ready: Check::Http("/readyz", ADMIN),
-        config: Some(config_map::relay_toml(relay)?),
-        volumes: vec![config_volume(relay), token_volume(relay)],
+        volumes: vec![config_volume(relay, &config), token_volume(relay)],
+        config: Some(config),
         mounts: vec![mount("config", CONFIG_DIR, Some(true)), mount("token", TOKEN_DIR, Some(true))],
     })
 }
@@ -58,11 +59,11 @@ fn env(relay: &ValidRelay) -> Vec<EnvVar> {
     database.chain(sibling).chain(log.map(|filter| variable("RELAY_LOG", filter))).collect()
 }
 
-fn config_volume(relay: &ValidRelay) -> Volume {
+fn config_volume(relay: &ValidRelay, config: &str) -> Volume {
     Volume {
         name: "config".into(),
         config_map: Some(ConfigMapVolumeSource {
-            name: names::config_map(&relay.name),
+            name: names::config_map(&relay.name, config),
             default_mode: Some(GROUP_READ),
             ..ConfigMapVolumeSource::default()
         }),
