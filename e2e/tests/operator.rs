@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "operator/access.rs"]
+mod access;
 mod common;
 #[path = "operator/monitoring.rs"]
 mod monitoring;
@@ -132,6 +134,19 @@ async fn the_schema_refuses_what_makes_no_sense() -> Result<()> {
                 "hostname": "relay.example.com", "backfill": {
                     "sources": [{ "url": "https://bsky.network" }], "collections": { "names": ["app.bsky"] },
                 },
+            }),
+        ),
+        (
+            "an Ingress and an HTTPRoute",
+            json!({
+                "hostname": "relay.example.com",
+                "access": { "ingress": {}, "httpRoute": { "parentRefs": [{ "name": "public" }] } },
+            }),
+        ),
+        (
+            "a public address for the admin API",
+            json!({
+                "hostname": "relay.example.com", "access": { "hostNetwork": { "adminAddress": "203.0.113.7" } },
             }),
         ),
         ("a duration that is none", json!({ "hostname": "relay.example.com", "firehose": { "replayWindow": "soon" } })),

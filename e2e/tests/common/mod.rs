@@ -8,6 +8,7 @@ pub mod deployed;
 pub mod directory;
 pub mod fake_directory;
 pub mod images;
+pub mod kinds;
 pub mod pds;
 pub mod prometheus;
 pub mod relay;

@@ -257,3 +257,29 @@ pub(super) fn running_ip(pod: &Pod) -> Option<&str> {
     let status = pod.status.as_ref()?;
     (status.phase.as_deref() == Some("Running")).then_some(status.pod_ip.as_deref()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::relay::fixtures::{minimal, relay};
+
+    #[test]
+    fn the_admin_api_is_at_the_pod_and_on_the_nodes_network_at_its_private_address_only() {
+        let pod =
+            |phase: &str| serde_json::from_value(json!({"status": {"phase": phase, "podIP": "10.88.0.7"}})).unwrap();
+        let of = |access: Value, phase: &str| {
+            let mut spec = minimal();
+            spec["access"] = access;
+            admin_ip(&relay(&spec), &pod(phase))
+        };
+        let on_node = |address: &str| json!({"hostNetwork": {"adminAddress": address}});
+        assert_eq!(of(json!({}), "Running").as_deref(), Some("10.88.0.7"));
+        assert_eq!(of(on_node("10.0.0.2"), "Running").as_deref(), Some("10.0.0.2"));
+        assert_eq!(of(on_node("203.0.113.7"), "Running"), None, "the token goes to no public address");
+        assert_eq!(of(on_node("10.0.0.2"), "Pending"), None);
+    }
+}

@@ -145,14 +145,3 @@ async fn a_certificate_of_ones_own_is_looked_for() {
     story.reconcile().await.unwrap();
     assert_eq!(story.condition("Exposed"), "True Exposed");
 }
-
-#[tokio::test]
-async fn on_the_nodes_network_the_relay_is_asked_at_its_private_address() {
-    // Not the address of the pod, which is 127.0.0.1 here and would answer.
-    let mut story = Story::of(with_access(json!({"hostNetwork": {"adminAddress": "10.255.255.254"}}))).await;
-    story.reconcile().await.unwrap();
-    story.start_pod(RECORDED.into()).await;
-    story.reconcile().await.unwrap();
-    assert_eq!(story.condition("Delivering"), "False StatusUnavailable");
-    assert_eq!(story.api.get(NETWORK_POLICY), Value::Null, "it would not hold there");
-}

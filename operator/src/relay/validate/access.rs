@@ -99,6 +99,9 @@ impl Targets {
                 Err(_) => {}
             }
         }
+        // Whoever lists them may list them in another order every time.
+        v4.sort_unstable();
+        v6.sort_unstable();
         let name = texts.into_iter().find(|text| DNS_TARGET.matches(text) && text.parse::<IpAddr>().is_err());
         match name {
             Some(name) if v4.is_empty() && v6.is_empty() => Self::Name(name.into()),

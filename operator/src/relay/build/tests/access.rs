@@ -70,11 +70,14 @@ fn the_record_points_to_what_the_proxy_or_the_balancer_says_and_stays_when_they_
     let (v4, v6, name) =
         (json!([{"ip": "203.0.113.7"}]), json!([{"ip": "2001:db8::7"}]), json!([{"hostname": "lb.example.com"}]));
     let told = json!([record("A", "203.0.113.1")]);
+    let (two, mut both) = (json!([{"ip": "203.0.113.9"}, {"ip": "203.0.113.8"}]), record("A", ""));
+    both["targets"] = json!(["203.0.113.8", "203.0.113.9"]);
     #[rustfmt::skip]
     let table = [
         ("the Ingress", &by_ingress, &v4, &v6, None, Some(json!([record("A", "203.0.113.7")]))),
         ("the Service", &by_balancer, &v4, &v6, None, Some(json!([record("AAAA", "2001:db8::7")]))),
         ("a name", &by_balancer, &v4, &name, None, Some(json!([record("CNAME", "lb.example.com")]))),
+        ("several, in whatever order", &by_ingress, &two, &v6, None, Some(json!([both]))),
         ("neither yet", &by_ingress, &json!([]), &v6, None, None),
         ("silence", &by_ingress, &json!([]), &v6, Some(&told), Some(told.clone())),
         ("another address", &by_ingress, &v4, &v6, Some(&told), Some(json!([record("A", "203.0.113.7")]))),
