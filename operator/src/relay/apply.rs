@@ -274,7 +274,7 @@ impl Applier<'_> {
         let what = format!("{} {name}", K::kind(kind));
         self.context.metrics.wrote(&K::kind(kind), verb);
         let written = result.map_err(|source| Error::Apply { what: what.clone(), source })?;
-        tracing::info!(namespace = self.relay.namespace, relay = self.relay.name, verb, what, "object written");
+        tracing::info!(verb, what, "object written");
         Ok(written)
     }
 }

@@ -17,6 +17,7 @@ mod optional;
 mod read;
 mod report;
 mod resize;
+mod secrets;
 mod validate;
 
 use std::sync::Arc;
@@ -28,12 +29,14 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt};
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 pub use cache::{Cache, GonePods};
 pub use controller::{Options, run, wait_for_crd};
 pub use foreign::Histories;
 pub use names::OPERATOR;
 pub use optional::{OptionalKind, OptionalKinds};
+pub use secrets::Secrets;
 
 use crate::api::Relay;
 use crate::metrics::Metrics;
@@ -66,6 +69,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// What relays of other projects have been like.
     pub histories: Histories,
+    /// Values of Secrets that were read.
+    pub secrets: Secrets,
     /// Whether the API server can resize pods, once it has been asked.
     pub can_resize: OnceCell<bool>,
 }
@@ -146,8 +151,11 @@ fn api_message(error: &kube::Error) -> String {
 /// See [`Error`]; the controller tries again.
 pub async fn reconcile(relay: Arc<DeserializeGuard<Relay>>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
+    let _running = context.metrics.begin();
+    // Whatever is logged on the way says whose it is.
+    let span = tracing::info_span!("reconcile", namespace = relay.namespace(), relay = relay.name_any());
     let result = match &relay.0 {
-        Ok(relay) => steps(relay, &context).await,
+        Ok(relay) => steps(relay, &context).instrument(span).await,
         Err(invalid) => Err(Error::Undecodable(invalid.to_string())),
     };
     let error = result.as_ref().err().map(Error::reason);
@@ -157,7 +165,6 @@ pub async fn reconcile(relay: Arc<DeserializeGuard<Relay>>, context: Arc<Context
 
 async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     if relay.metadata.deletion_timestamp.is_some() {
-        context.histories.forget(&(relay.namespace().unwrap_or_default(), relay.name_any()));
         return Ok(Action::await_change()); // children follow by their owner references
     }
     let world = read::read(context, relay).await?;

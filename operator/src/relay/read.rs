@@ -5,13 +5,14 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 
 use super::foreign::{self, Seen};
+use super::secrets::SecretsOf;
 use super::{Context, Error, build, names, resize};
-use crate::api::{AdminSecretRef, MemoryResize, Relay, patterns};
+use crate::api::{AdminSecretRef, MemoryResize, Relay};
 use crate::relay_admin::{AskError, Document, Door};
 use crate::secret::Redacted;
 
@@ -81,11 +82,11 @@ pub struct AdminSecret {
 pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
     let namespace = relay.namespace().unwrap_or_default();
     let name = relay.name_any();
-    let secrets = Api::<Secret>::namespaced(context.client.clone(), &namespace);
+    let secrets = context.secrets.of(context.client.clone(), relay);
 
     let admin = admin_secret(&secrets, relay).await?;
     let database_url = match &relay.spec.database.external_secret_ref {
-        Some(reference) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
+        Some(reference) => Some(secrets.value(&reference.name, &reference.key).await?),
         None => None,
     };
     let cache = &context.cache;
@@ -105,6 +106,12 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         Some(door) => Some(context.admin.status(door).await),
         None => None,
     };
+    // A relay that answers holds the token that was read, or, of another project, the database's URL.
+    secrets.is_well(match (&document, &foreign) {
+        (Some(document), _) => document.is_ok(),
+        (None, Some(seen)) => seen.figures.is_ok(),
+        (None, None) => false,
+    });
     let can_resize = match relay.spec.memory.resize {
         MemoryResize::InPlace => can_resize(context).await?,
         MemoryResize::Never => false,
@@ -129,9 +136,9 @@ async fn can_resize(context: &Context) -> Result<bool, Error> {
     asked.copied().map_err(|source| Error::Read { what: "what the API server serves".into(), source })
 }
 
-async fn admin_secret(secrets: &Api<Secret>, relay: &Relay) -> Result<AdminSecret, Error> {
+async fn admin_secret(secrets: &SecretsOf<'_>, relay: &Relay) -> Result<AdminSecret, Error> {
     let reference = admin_reference(relay);
-    let secret = secret_value(secrets, &reference.name, &reference.key).await?;
+    let secret = secrets.value(&reference.name, &reference.key).await?;
     if secret.value != Lookup::NoSecret {
         return Ok(AdminSecret { secret, generated: false });
     }
@@ -148,25 +155,6 @@ fn admin_reference(relay: &Relay) -> AdminSecretRef {
         .secret_ref
         .clone()
         .unwrap_or_else(|| AdminSecretRef { name: names::admin(&relay.name_any()), key: "token".into() })
-}
-
-async fn secret_value(secrets: &Api<Secret>, name: &str, key: &str) -> Result<SecretValue, Error> {
-    // An ill-formed name cannot exist; asked for, it would become another path of the API.
-    let secret = if patterns::OBJECT_NAME.matches(name) {
-        secrets.get_opt(name).await.map_err(|source| Error::Read { what: format!("Secret {name}"), source })?
-    } else {
-        None
-    };
-    let value = match secret {
-        None => Lookup::NoSecret,
-        Some(secret) => secret
-            .data
-            .unwrap_or_default()
-            .remove(key)
-            .and_then(|bytes| String::from_utf8(bytes.0).ok())
-            .map_or(Lookup::NoKey, |text| Lookup::Found(Redacted::new(text.trim().to_owned()))),
-    };
-    Ok(SecretValue { name: name.to_owned(), key: key.to_owned(), value })
 }
 
 fn cached<K>(store: &Store<K>, name: &str, namespace: &str) -> Option<Arc<K>>

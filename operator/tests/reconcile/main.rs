@@ -16,7 +16,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use relay::FakeRelay;
 use relay_operator::metrics::Metrics;
-use relay_operator::relay::{Context, Error, Histories, OPERATOR, reconcile};
+use relay_operator::relay::{Context, Error, Histories, OPERATOR, Secrets, reconcile};
 use relay_operator::relay_admin::Client;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -43,12 +43,21 @@ struct Story {
     pods: usize,
     /// What the operator remembers.
     histories: Histories,
+    secrets: Secrets,
 }
 
 impl Story {
     async fn of(spec: Value) -> Self {
         let (api, client, once) = Api::start().await;
-        let story = Self { api, client, once, admin_port: 1, pods: 0, histories: Histories::default() };
+        let story = Self {
+            api,
+            client,
+            once,
+            admin_port: 1,
+            pods: 0,
+            histories: Histories::default(),
+            secrets: Secrets::default(),
+        };
         story.write(spec);
         story
     }
@@ -74,6 +83,7 @@ impl Story {
             default_image: "relay.test/relay:1".into(),
             metrics: Metrics::default(),
             histories: self.histories.clone(),
+            secrets: self.secrets.clone(),
             can_resize: OnceCell::new(),
         };
         let relay: DeserializeGuard<_> = serde_json::from_value(self.api.get(RELAY)).unwrap();

@@ -64,9 +64,10 @@ impl Histories {
         history.clone()
     }
 
-    /// Forgets a relay that has gone.
-    pub(super) fn forget(&self, key: &ObjectKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    /// Forgets the Relays that there are not, by namespace and name.
+    pub(super) fn keep_only(&self, is_there: impl Fn(&str, &str) -> bool) {
+        let mut histories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        histories.retain(|(namespace, relay), _| is_there(namespace, relay));
     }
 }
 
