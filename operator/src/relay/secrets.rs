@@ -6,11 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
-use tokio::time::Instant;
 
 use super::Error;
 use super::read::{Lookup, SecretValue};
@@ -35,8 +34,16 @@ struct Values {
     /// Of the Relay's spec.
     generation: Option<i64>,
     is_doubted: bool,
-    /// By Secret and key, with the time of reading.
-    read: BTreeMap<(String, String), (Instant, Redacted)>,
+    /// By Secret and key.
+    read: BTreeMap<(String, String), Read>,
+}
+
+/// A value, and since when it is known.
+struct Read {
+    at: Instant,
+    /// Time that has passed by the word of [`Secrets::pass`].
+    older: Duration,
+    value: Redacted,
 }
 
 /// The Secrets of one Relay.
@@ -65,6 +72,11 @@ impl Secrets {
         self.lock().retain(|(namespace, relay), _| is_there(namespace, relay));
     }
 
+    /// Lets everything be older by `time`, for tests.
+    pub fn pass(&self, time: Duration) {
+        self.lock().values_mut().flat_map(|values| values.read.values_mut()).for_each(|read| read.older += time);
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Values>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,9 +102,9 @@ impl SecretsOf<'_> {
     fn remembered(&self, name: &str, key: &str) -> Option<Redacted> {
         let kept = self.kept.lock();
         let values = kept.get(&self.relay)?;
-        let (read, value) = values.read.get(&(name.to_owned(), key.to_owned()))?;
+        let Read { at, older, value } = values.read.get(&(name.to_owned(), key.to_owned()))?;
         let age_max = if values.is_doubted { DOUBTED_FOR } else { TRUSTED_FOR };
-        (read.elapsed() < age_max).then(|| value.clone())
+        (at.elapsed() + *older < age_max).then(|| value.clone())
     }
 
     async fn ask(&self, name: &str, key: &str) -> Result<Lookup, Error> {
@@ -100,7 +112,7 @@ impl SecretsOf<'_> {
         if !patterns::OBJECT_NAME.matches(name) {
             return Ok(Lookup::NoSecret);
         }
-        let asked = Instant::now();
+        let at = Instant::now();
         let secret =
             self.api.get_opt(name).await.map_err(|source| Error::Read { what: format!("Secret {name}"), source })?;
         let Some(secret) = secret else { return Ok(Lookup::NoSecret) };
@@ -108,7 +120,9 @@ impl SecretsOf<'_> {
         let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes.0).ok()) else { return Ok(Lookup::NoKey) };
         let value = Redacted::new(text.trim().to_owned());
         if let Some(values) = self.kept.lock().get_mut(&self.relay) {
-            values.read.insert((name.to_owned(), key.to_owned()), (asked, value.clone()));
+            values
+                .read
+                .insert((name.to_owned(), key.to_owned()), Read { at, older: Duration::ZERO, value: value.clone() });
         }
         Ok(Lookup::Found(value))
     }

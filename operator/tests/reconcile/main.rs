@@ -6,6 +6,8 @@ mod backfill;
 mod foreign;
 mod memory;
 mod relay;
+mod rules;
+mod secrets;
 
 use std::sync::Arc;
 use std::time::Duration;
