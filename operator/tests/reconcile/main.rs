@@ -140,7 +140,7 @@ fn await_change() -> Action {
 async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
     let story = Story::of(minimal()).await;
     let next = story.reconcile().await.unwrap();
-    assert_eq!(next, Action::requeue(Duration::from_secs(5)), "it is looked at again soon");
+    assert_eq!(next, Action::requeue(Duration::from_secs(15)), "the watches tell when there is a pod to ask");
     assert_eq!(
         story.api.writes(),
         [

@@ -1,0 +1,1 @@
+//! The rules of access: what operators were seen to ask for.
