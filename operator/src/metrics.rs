@@ -227,3 +227,76 @@ impl Metrics {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/reference/operator-metrics.md");
+
+    /// One of everything.
+    fn metrics() -> Metrics {
+        let metrics = Metrics::default();
+        let _running = metrics.begin();
+        metrics.reconciled(Duration::from_millis(3), None);
+        metrics.reconciled(Duration::from_millis(3), Some("ReadFailed"));
+        metrics.wrote("Service", "apply");
+        metrics.asked("PUT", true);
+        let line = "/apis/apps/v1/namespaces/a/statefulsets/b".parse().unwrap_or_default();
+        metrics.requested(Asked::of(&axum::http::Method::PATCH, &line), Some(200));
+        metrics.listed("Pod");
+        metrics.watch_failed("Pod");
+        metrics.knows("servicemonitors.monitoring.coreos.com".into(), true);
+        metrics.leads(true);
+        metrics.ended("relays", "main", "Stopped", 1);
+        metrics
+    }
+
+    #[test]
+    fn the_page_lists_every_metric_and_no_other() -> Result<(), std::fmt::Error> {
+        let text = metrics().encode()?;
+        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let served: BTreeSet<String> = families
+            .map(|(name, kind)| match kind {
+                "counter" => format!("{name}_total"),
+                "info" => format!("{name}_info"),
+                _ => name.to_owned(),
+            })
+            .collect();
+        let listed = PAGE.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let listed: BTreeSet<String> = listed.map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(served, listed);
+        Ok(())
+    }
+
+    #[test]
+    fn names_are_as_prometheus_wants_them() -> Result<(), std::fmt::Error> {
+        let text = metrics().encode()?;
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap_or_default();
+            assert!(name.starts_with("relay_operator_"), "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert!(!["_total", "_count", "_sum", "_bucket", "_info"].iter().any(|end| name.ends_with(end)), "{name}");
+            assert!(kind != "unknown" && text.contains(&format!("# HELP {name} ")), "{name}");
+        }
+        assert!(
+            text.contains(r#"relay_operator_relay_restarts_total{namespace="relays",relay="main",cause="Stopped"} 1"#)
+        );
+        assert!(text.contains(
+            r#"relay_operator_api_requests_total{verb="patch",group="apps",resource="statefulsets",code="200"} 1"#
+        ));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_known_of_a_relay_goes_with_it() -> Result<(), std::fmt::Error> {
+        let metrics = metrics();
+        metrics.ended("relays", "other", "Crashed", 2);
+        metrics.keep_only(|_, relay| relay == "other");
+        let text = metrics.encode()?;
+        assert!(text.contains(r#"relay="other""#) && !text.contains(r#"relay="main""#), "{text}");
+        Ok(())
+    }
+}
