@@ -50,7 +50,7 @@ async fn scale() {
     let mut at_rest = Vec::new();
     for count in sizes.split_whitespace().map(|size| size.parse::<usize>().unwrap()) {
         let namespace = namespace(&client, "scale").await;
-        let operator = Operator::start_and_lead("op", &["--namespace", &namespace]).await;
+        let operator = Operator::start_and_lead("op", &["--namespace", &namespace, "--lease-seconds", "60"]).await;
         let empty = operator.kibibytes("VmRSS");
         let (cpu, reads, writes) =
             (operator.cpu_seconds(), requests(&operator, &READS).await, requests(&operator, &WRITES).await);
@@ -89,7 +89,7 @@ async fn scale() {
         let (after, peak) = (mib(operator.kibibytes("VmRSS")), mib(operator.kibibytes("VmHWM")));
         operator.stop().await;
 
-        let again = Operator::start_and_lead("op", &["--namespace", &namespace]).await;
+        let again = Operator::start_and_lead("op", &["--namespace", &namespace, "--lease-seconds", "60"]).await;
         let started = Instant::now();
         while again.sum("relay_operator_reconciles_total", |_| true).await < each {
             assert!(started.elapsed() < PATIENCE);
