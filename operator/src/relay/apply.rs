@@ -224,7 +224,8 @@ impl Applier<'_> {
     {
         let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let orphans = store.state_filter(|object| {
-            object.namespace().as_deref() == Some(&*self.relay.namespace)
+            // Of all Relays' objects, so nothing is copied to compare it.
+            object.meta().namespace.as_deref() == Some(&*self.relay.namespace)
                 && object.labels().get(INSTANCE) == Some(&self.relay.name)
                 && self.owns(object)
                 && object.meta().deletion_timestamp.is_none()

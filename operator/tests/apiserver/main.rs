@@ -18,7 +18,7 @@ use relay_operator::api::Relay;
 use serde_json::{Value, json};
 
 /// Longest wait for anything: it ends a test that would fail anyway.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An administrator's client.
 async fn admin() -> Client {

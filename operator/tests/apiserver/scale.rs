@@ -38,6 +38,33 @@ async fn until_all(client: &Client, namespace: &str, count: usize, is_so: impl F
     }
 }
 
+/// What an operator has used by some time.
+struct Used {
+    cpu: f64,
+    reads: f64,
+    writes: f64,
+}
+
+async fn used(operator: &Operator) -> Used {
+    Used {
+        cpu: operator.cpu_seconds(),
+        reads: requests(operator, &READS).await,
+        writes: requests(operator, &WRITES).await,
+    }
+}
+
+impl Used {
+    fn since(&self, before: &Self) -> Self {
+        Self { cpu: self.cpu - before.cpu, reads: self.reads - before.reads, writes: self.writes - before.writes }
+    }
+}
+
+/// Memory now, and at most, in MiB.
+fn memory(operator: &Operator) -> (f64, f64) {
+    let mib = |field| operator.kibibytes(field) as f64 / 1024.0;
+    (mib("VmRSS"), mib("VmHWM"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement of some minutes: make scale"]
 async fn scale() {
@@ -45,67 +72,64 @@ async fn scale() {
     let sizes = std::env::var("SCALE_RELAYS").unwrap_or_else(|_| "50 100 200 500".into());
     let rest = Duration::from_secs(setting("SCALE_REST_SECONDS", 60));
     let _asked = pods::serve(pods::Mood::Busy).await;
-    println!("| Relays | converged | reads, writes per Relay | CPU per Relay | memory, empty | after | peak |");
-    println!("|---|---|---|---|---|---|---|");
-    let mut at_rest = Vec::new();
     for count in sizes.split_whitespace().map(|size| size.parse::<usize>().unwrap()) {
         let namespace = namespace(&client, "scale").await;
-        let operator = Operator::start_and_lead("op", &["--namespace", &namespace, "--lease-seconds", "60"]).await;
-        let empty = operator.kibibytes("VmRSS");
-        let (cpu, reads, writes) =
-            (operator.cpu_seconds(), requests(&operator, &READS).await, requests(&operator, &WRITES).await);
-        let relays = Api::<Relay>::namespaced(client.clone(), &namespace);
+        let options = ["--namespace", &namespace, "--lease-seconds", "60"];
+        let operator = Operator::start_and_lead("op", &options).await;
+        let (empty, _) = memory(&operator);
+        let before = used(&operator).await;
         let started = Instant::now();
-        stream::iter(0..count)
-            .for_each_concurrent(8, |number| {
-                let relays = relays.clone();
-                async move {
-                    relays.create(&PostParams::default(), &relay(&format!("r{number}"))).await.unwrap();
-                }
-            })
-            .await;
+        make(&client, &namespace, count).await;
         until_all(&client, &namespace, count, |relay| ready(relay).is_some()).await;
         let converged = started.elapsed().as_secs_f64();
         let each = count as f64;
-        let reads = (requests(&operator, &READS).await - reads) / each;
-        let writes = (requests(&operator, &WRITES).await - writes) / each;
-        let cpu = (operator.cpu_seconds() - cpu) * 1000.0 / each;
-        let mib = |kib: u64| kib as f64 / 1024.0;
-        let (after, peak) = (mib(operator.kibibytes("VmRSS")), mib(operator.kibibytes("VmHWM")));
+        let Used { cpu, reads, writes } = used(&operator).await.since(&before);
+        let (after, peak) = memory(&operator);
         println!(
-            "| {count} | {converged:.1} s | {reads:.1}, {writes:.1} | {cpu:.1} ms | {:.1} MiB | {after:.1} MiB | {peak:.1} MiB |",
-            mib(empty)
+            "{count} Relays made in {converged:.1} s; for each {:.1} reads, {:.1} writes, {:.1} ms of CPU; \
+             memory {empty:.1} MiB before, {after:.1} MiB after, at most {peak:.1} MiB",
+            reads / each,
+            writes / each,
+            cpu * 1000.0 / each
         );
 
         pods::run(&client, &namespace, count).await;
         tokio::time::sleep(Duration::from_secs(20)).await;
-        let (cpu, reads, writes) =
-            (operator.cpu_seconds(), requests(&operator, &READS).await, requests(&operator, &WRITES).await);
+        let before = used(&operator).await;
         tokio::time::sleep(rest).await;
-        let per_hour = 3600.0 / rest.as_secs_f64();
-        let reads = (requests(&operator, &READS).await - reads) * per_hour / each;
-        let writes = (requests(&operator, &WRITES).await - writes) * per_hour / each;
-        let cpu = (operator.cpu_seconds() - cpu) / rest.as_secs_f64() * 100.0;
-        let (after, peak) = (mib(operator.kibibytes("VmRSS")), mib(operator.kibibytes("VmHWM")));
+        let Used { cpu, reads, writes } = used(&operator).await.since(&before);
+        let hours = rest.as_secs_f64() / 3600.0;
+        let (after, peak) = memory(&operator);
+        println!(
+            "  at rest for {} s, with pods and events: for each and an hour {:.1} reads, {:.1} writes; {:.2} % of a core; \
+             memory {after:.1} MiB, at most {peak:.1} MiB",
+            rest.as_secs(),
+            reads / each / hours,
+            writes / each / hours,
+            cpu / rest.as_secs_f64() * 100.0
+        );
         operator.stop().await;
 
-        let again = Operator::start_and_lead("op", &["--namespace", &namespace, "--lease-seconds", "60"]).await;
+        let again = Operator::start_and_lead("op", &options).await;
         let started = Instant::now();
         while again.sum("relay_operator_reconciles_total", |_| true).await < each {
             assert!(started.elapsed() < PATIENCE);
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        let seen = started.elapsed().as_secs_f64();
-        let restarted = mib(again.kibibytes("VmHWM"));
+        let (_, peak) = memory(&again);
+        println!(
+            "  after a restart, all seen in {:.1} s; memory at most {peak:.1} MiB",
+            started.elapsed().as_secs_f64()
+        );
         again.stop().await;
-        at_rest.push(format!(
-            "| {count} | {reads:.1}, {writes:.1} | {cpu:.2} % | {after:.1} MiB | {peak:.1} MiB | {seen:.1} s | {restarted:.1} MiB |"
-        ));
     }
-    println!("\nAt rest for {} s, with a pod and events for each:\n", rest.as_secs());
-    println!(
-        "| Relays | reads, writes per Relay and hour | CPU | memory | peak | all seen after a restart | peak of that |"
-    );
-    println!("|---|---|---|---|---|---|---|");
-    println!("{}", at_rest.join("\n"));
+}
+
+async fn make(client: &Client, namespace: &str, count: usize) {
+    let relays = &Api::<Relay>::namespaced(client.clone(), namespace);
+    stream::iter(0..count)
+        .for_each_concurrent(8, |number| async move {
+            relays.create(&PostParams::default(), &relay(&format!("r{number}"))).await.unwrap();
+        })
+        .await;
 }
