@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test e2e unit fuzz lint fmt build relay bench bench-directory compare soak cgroup2 image crds rocksdb packages
+.PHONY: help up down test e2e unit fuzz lint fmt build relay apiserver scale bench bench-directory compare soak cgroup2 image crds rocksdb packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,13 +15,20 @@ up: ## a real one-node Kubernetes cluster with PLC directory, two PDSes, the ope
 down: ## end all that `make up` started
 	@dev/down.sh
 
-test: lint unit fuzz e2e ## every test of the project
+test: lint unit fuzz apiserver e2e ## every test of the project
 
 e2e: packages ## the end-to-end suites on the cluster; SUITE=firehose for one; LENGTH=1800 for a longer crowd in memory
 	@dev/e2e.sh $(SUITE)
 
 unit: packages rocksdb ## the tests that need no cluster
 	@. dev/lib.sh && step unit 'Testing (the first time usually 15 minutes)' dev/cargo.sh test --release --locked --workspace && tally unit
+
+apiserver: build ## the operator on a real API server that schedules nothing: leases, its end, bad objects, its rules of access
+	@. dev/lib.sh && step apiserver 'Testing the operator on an API server (usually 2 minutes)' dev/apiserver/run.sh \
+	  dev/cargo.sh test --release --locked --workspace --test apiserver -- --test-threads=1 && tally apiserver
+
+scale: build ## what 50, 100, 200 and 500 Relays cost there, in a quarter of an hour; SCALE_RELAYS='1000' SCALE_REST_SECONDS=600
+	@dev/apiserver/run.sh dev/cargo.sh test --quiet --release --locked --workspace --test apiserver -- --ignored --nocapture scale
 
 fuzz: packages rocksdb ## the fuzz targets, for a minute; TARGET=frame RUNS=10000000 for one of them and longer
 	@dev/fuzz.sh $(TARGET)

@@ -4,8 +4,11 @@
 //! how it is. [`relay::reconcile`] is the main path.
 
 pub mod api;
+pub mod lease;
+pub mod life;
 pub mod metrics;
 pub mod relay;
 pub mod relay_admin;
+pub mod requests;
 pub mod secret;
 pub mod server;

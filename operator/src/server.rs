@@ -17,6 +17,8 @@ use crate::metrics::Metrics;
 pub enum Phase {
     /// The API server does not answer, or does not know Relays.
     WaitingForCrd,
+    /// Another operator holds the lease; this one is ready to take over.
+    StandingBy,
     /// The watches have not seen every object yet.
     FillingCaches,
     /// Relays are being reconciled.
@@ -29,7 +31,7 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// Serves `/livez` (the process answers), `/readyz` (it reconciles) and `/metrics` until `shutdown`.
+/// Serves `/livez` (the process answers), `/readyz` (it reconciles, or would if it held the lease) and `/metrics` until `shutdown`.
 ///
 /// # Errors
 ///
@@ -52,6 +54,8 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     let phase = *shared.phase.borrow();
     match phase {
         Phase::Ready => (StatusCode::OK, "ok"),
+        // Ready, or a Deployment of two would never be; the lease says which of them works.
+        Phase::StandingBy => (StatusCode::OK, "standing by: another operator holds the lease"),
         Phase::WaitingForCrd => (StatusCode::SERVICE_UNAVAILABLE, "waiting for the API server to serve the kind Relay"),
         Phase::FillingCaches => (StatusCode::SERVICE_UNAVAILABLE, "waiting for the first answers of the watches"),
     }

@@ -1,6 +1,9 @@
 //! What the strings of a spec may look like. Each pattern is written once and checked twice: by the
 //! API server, as a CEL rule of the schema, and by the operator, in its `validate` step.
 
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
 use kube::core::Rule;
 use regex::Regex;
 
@@ -164,11 +167,23 @@ pub const LABEL_VALUE: Pattern = Pattern {
     message: "a label's value has at most 63 letters, digits, '-', '_' and '.'",
 };
 
+/// Compiled expressions: to compile one takes far longer than to match it, and every reconcile matches many.
+static COMPILED: RwLock<BTreeMap<&'static str, Regex>> = RwLock::new(BTreeMap::new());
+
+fn compiled(expression: &'static str) -> Option<Regex> {
+    if let Some(regex) = COMPILED.read().unwrap_or_else(PoisonError::into_inner).get(expression) {
+        return Some(regex.clone());
+    }
+    let regex = Regex::new(expression).ok()?;
+    COMPILED.write().unwrap_or_else(PoisonError::into_inner).insert(expression, regex.clone());
+    Some(regex)
+}
+
 impl Pattern {
     /// Whether `value` has this form.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        Regex::new(self.regex).is_ok_and(|regex| regex.is_match(value))
+        compiled(self.regex).is_some_and(|regex| regex.is_match(value))
     }
 
     /// The CEL rule for a string.

@@ -2,12 +2,15 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use relay_operator::api::patterns;
+use relay_operator::life::{self, turned};
 use relay_operator::metrics::Metrics;
 use relay_operator::relay_admin::{self, ADMIN_PORT};
 use relay_operator::server::{self, Phase};
-use relay_operator::{api::patterns, relay};
+use relay_operator::{lease, relay, requests};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -21,12 +24,29 @@ pub struct Args {
     relay_image: String,
 
     /// Serve the Relays of this namespace only.
-    #[arg(long, env = "RELAY_OPERATOR_NAMESPACE", value_name = "NAME", value_parser = namespace)]
+    #[arg(long, env = "RELAY_OPERATOR_NAMESPACE", value_name = "NAME", value_parser = name)]
     namespace: Option<String>,
 
     /// Address of health and metrics.
     #[arg(long, env = "RELAY_OPERATOR_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+
+    /// Name of the Lease by which one of several operators works and the others wait.
+    #[arg(long, env = "RELAY_OPERATOR_LEASE", value_name = "NAME", default_value = "relay-operator", value_parser = name)]
+    lease: String,
+
+    /// Namespace of the Lease; by default the operator's own.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", value_parser = name)]
+    lease_namespace: Option<String>,
+
+    /// How long the Lease is held without being renewed. An operator that dies with its node is replaced after that.
+    #[arg(long, env = "RELAY_OPERATOR_LEASE_SECONDS", value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u16).range(3..=3600))]
+    lease_seconds: u16,
+
+    /// Who asks for the Lease: nobody else's name, and the same after a restart of the container. By default one at random.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    identity: Option<String>,
 
     /// Form of the log. RUST_LOG chooses what is in it.
     #[arg(long, env = "RELAY_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -42,33 +62,41 @@ enum LogFormat {
     Json,
 }
 
-fn namespace(text: &str) -> Result<String, String> {
-    if patterns::OBJECT_NAME.matches(text) { Ok(text.to_owned()) } else { Err("not the name of a namespace".into()) }
+fn name(text: &str) -> Result<String, String> {
+    if patterns::OBJECT_NAME.matches(text) { Ok(text.to_owned()) } else { Err("not the name of an object".into()) }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until the lease is lost.
 #[tokio::main]
 pub async fn run(args: Args) -> anyhow::Result<()> {
     log_to_stderr(args.log_format);
-    let mut terminated = terminated()?;
+    let terminated = terminated()?;
     let (phase, phases) = watch::channel(Phase::WaitingForCrd);
     let metrics = Metrics::default();
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot listen on {}; choose another --listen", args.listen))?;
-    let server = tokio::spawn(server::serve(listener, phases, metrics.clone(), wait(terminated.clone())));
+    let (stop_server, stopping) = watch::channel(false);
+    let server = tokio::spawn(server::serve(listener, phases, metrics.clone(), turned(stopping)));
     let mut config = kube::Config::infer().await.context("no cluster found; set KUBECONFIG, or run in a pod")?;
-    let client = kube::Client::try_from(config.clone())?;
+    let client = requests::client(config.clone(), metrics.clone())?;
     config.default_retry = false;
-    let once = kube::Client::try_from(config)?;
-    let namespace = args.namespace.as_deref();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, relay_image = args.relay_image, "starting");
-    tokio::select! {
-        () = relay::wait_for_crd(&client, namespace) => {}
-        _ = terminated.changed() => return Ok(()),
-    }
-    phase.send_replace(Phase::FillingCaches);
-    let options = relay::Options {
+    let once = requests::client(config, metrics.clone())?;
+    let lease = lease::Options {
+        namespace: args.lease_namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
+        name: args.lease,
+        identity: args.identity.unwrap_or_else(some_identity),
+        duration: Duration::from_secs(args.lease_seconds.into()),
+    };
+    let (namespace, identity) = (&args.namespace, &lease.identity);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespace,
+        relay_image = args.relay_image,
+        identity,
+        "starting"
+    );
+    let relays = relay::Options {
         client,
         once,
         namespace: args.namespace,
@@ -76,13 +104,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         admin: relay_admin::Client::new(ADMIN_PORT)?,
         metrics,
     };
-    let filled = move || {
-        phase.send_replace(Phase::Ready);
-        tracing::info!("ready");
-    };
-    relay::run(options, filled, wait(terminated)).await;
+    let result = life::live(life::Options { relays, lease }, phase, terminated).await;
     tracing::info!("stopped");
-    server.await?.context("the HTTP server failed")
+    stop_server.send_replace(true);
+    server.await?.context("the HTTP server failed")?;
+    result.context("this operator stops, to start anew and wait for the lease")
+}
+
+/// A name that no other operator has.
+fn some_identity() -> String {
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", std::process::id(), started.as_nanos())
 }
 
 fn log_to_stderr(format: LogFormat) {
@@ -93,7 +125,8 @@ fn log_to_stderr(format: LogFormat) {
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        // The span says whose reconcile it is.
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
 }
 
@@ -111,9 +144,4 @@ fn terminated() -> anyhow::Result<watch::Receiver<bool>> {
         sender.send_replace(true);
     });
     Ok(receiver)
-}
-
-async fn wait(mut terminated: watch::Receiver<bool>) {
-    // The sender lives until it has sent.
-    let _ = terminated.wait_for(|terminated| *terminated).await;
 }

@@ -303,7 +303,8 @@ impl Applier<'_> {
     {
         let wanted: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let orphans = store.state_filter(|object| {
-            object.namespace().as_deref() == Some(&*self.relay.namespace)
+            // Of all Relays' objects, so nothing is copied to compare it.
+            object.meta().namespace.as_deref() == Some(&*self.relay.namespace)
                 && object.labels().get(INSTANCE) == Some(&self.relay.name)
                 && self.owns(object)
                 && object.meta().deletion_timestamp.is_none()
@@ -359,7 +360,7 @@ impl Applier<'_> {
         let what = format!("{} {name}", K::kind(kind));
         self.context.metrics.wrote(&K::kind(kind), verb);
         let written = result.map_err(|source| Error::Apply { what: what.clone(), source })?;
-        tracing::info!(namespace = self.relay.namespace, relay = self.relay.name, verb, what, "object written");
+        tracing::info!(verb, what, "object written");
         Ok(written)
     }
 }

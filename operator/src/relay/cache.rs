@@ -10,16 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, PersistentVolumeClaim, Pod, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::controller::GuardedRelay;
 use super::names::{MANAGED_BY, OPERATOR};
 use super::optional::OptionalKinds;
+use crate::api::Relay;
+use crate::metrics::Metrics;
 
 /// What the watches have seen, by kind.
 #[derive(Clone)]
@@ -114,47 +117,120 @@ where
     }
 }
 
-/// A watch of the operator's objects of one kind: what it has seen, and what it sees.
-pub(super) fn watch<K>(
-    client: &Client,
-    namespace: Option<&str>,
-) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    watch_and(client, namespace, |_| {})
+/// What every watch needs.
+pub(super) struct Watching {
+    pub(super) client: Client,
+    /// The one namespace, where it is not all of them.
+    pub(super) namespace: Option<String>,
+    pub(super) metrics: Metrics,
 }
 
-/// The same for pods; those that go are remembered in `gone`.
-pub(super) fn watch_pods(
-    client: &Client,
-    namespace: Option<&str>,
-    gone: GonePods,
-) -> (Store<Pod>, impl Stream<Item = Result<Pod, watcher::Error>> + Send + 'static) {
-    watch_and(client, namespace, move |event: &Result<watcher::Event<Pod>, watcher::Error>| {
-        if let Ok(watcher::Event::Delete(pod)) = event {
-            gone.remember(pod.clone());
-        }
-    })
+impl Watching {
+    /// A watch of the operator's objects of one kind: what it has seen, and what it sees. What `trim` takes from an object
+    /// is not kept.
+    pub(super) fn watch<K>(
+        &self,
+        trim: fn(&mut K),
+    ) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        self.watch_and(trim, |_| {})
+    }
+
+    /// The same for pods; those that go are remembered in `gone`.
+    pub(super) fn watch_pods(
+        &self,
+        gone: GonePods,
+    ) -> (Store<Pod>, impl Stream<Item = Result<Pod, watcher::Error>> + Send + use<>) {
+        self.watch_and(trim_pod, move |event: &Result<watcher::Event<Pod>, watcher::Error>| {
+            if let Ok(watcher::Event::Delete(pod)) = event {
+                gone.remember(pod.clone());
+            }
+        })
+    }
+
+    fn watch_and<K, L>(
+        &self,
+        trim: fn(&mut K),
+        look: L,
+    ) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + use<K, L>)
+    where
+        L: FnMut(&Result<watcher::Event<K>, watcher::Error>) + Send + 'static,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let (reader, writer) = reflector::store();
+        let config = watcher::Config::default().labels(&format!("{MANAGED_BY}={OPERATOR}"));
+        let metrics = self.metrics.clone();
+        let stream = watcher(api(&self.client, self.namespace.as_deref()), config)
+            .default_backoff()
+            .inspect(move |event| counted(&metrics, &K::kind(&()), event))
+            .modify(move |object: &mut K| {
+                object.managed_fields_mut().clear();
+                trim(object);
+            })
+            .inspect(look)
+            .reflect(writer)
+            .touched_objects();
+        (reader, stream)
+    }
+
+    /// A watch of Relays. An object that is none, after a change of the schema, does not stop the others. When Relays have
+    /// gone, `keep_only` is told how to know those that are there, by namespace and name.
+    pub(super) fn watch_relays<F>(
+        &self,
+        keep_only: F,
+    ) -> (Store<GuardedRelay>, impl Stream<Item = Result<GuardedRelay, watcher::Error>> + Send + use<F>)
+    where
+        F: Fn(&dyn Fn(&str, &str) -> bool) + Send + 'static,
+    {
+        let (reader, writer) = reflector::store();
+        let (metrics, relays) = (self.metrics.clone(), reader.clone());
+        let stream = watcher(api::<GuardedRelay>(&self.client, self.namespace.as_deref()), watcher::Config::default())
+            .default_backoff()
+            .inspect(move |event| counted(&metrics, &Relay::kind(&()), event))
+            .modify(|relay| relay.managed_fields_mut().clear())
+            .reflect(writer)
+            .inspect(move |event| {
+                if matches!(event, Ok(watcher::Event::Delete(_) | watcher::Event::InitDone)) {
+                    keep_only(&|namespace, relay| relays.get(&ObjectRef::new(relay).within(namespace)).is_some());
+                }
+            })
+            .applied_objects()
+            // The operator's own writes of status are no reason to look again; what people ask by an annotation is.
+            .predicate_filter(predicates::generation.combine(predicates::annotations), PredicateConfig::default());
+        (reader, stream)
+    }
 }
 
-fn watch_and<K>(
-    client: &Client,
-    namespace: Option<&str>,
-    look: impl FnMut(&Result<watcher::Event<K>, watcher::Error>) + Send + 'static,
-) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-    K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let (reader, writer) = reflector::store();
-    let config = watcher::Config::default().labels(&format!("{MANAGED_BY}={OPERATOR}"));
-    let stream = watcher(api(client, namespace), config)
-        .default_backoff()
-        .modify(|object: &mut K| object.managed_fields_mut().clear())
-        .inspect(look)
-        .reflect(writer)
-        .touched_objects();
-    (reader, stream)
+/// Counts how often a watch begins anew, and fails.
+pub(super) fn counted<K>(metrics: &Metrics, kind: &str, event: &Result<watcher::Event<K>, watcher::Error>) {
+    match event {
+        Ok(watcher::Event::Init) => metrics.listed(kind),
+        Ok(_) => {}
+        Err(_) => metrics.watch_failed(kind),
+    }
+}
+
+/// Keeps all of an object: it is compared with what is wanted.
+pub(super) fn untouched<K>(_: &mut K) {}
+
+/// Of a pod's spec, its containers' names and resources and its ConfigMaps are looked at, and no more.
+fn trim_pod(pod: &mut Pod) {
+    let Some(spec) = pod.spec.take() else { return };
+    let containers = spec.containers.into_iter().map(trimmed).collect();
+    let init_containers = spec.init_containers.map(|containers| containers.into_iter().map(trimmed).collect());
+    let volumes = spec.volumes.map(|mut volumes| {
+        volumes.retain(|volume| volume.config_map.is_some());
+        volumes
+    });
+    let node_name = spec.node_name;
+    pod.spec = Some(PodSpec { containers, init_containers, node_name, volumes, ..PodSpec::default() });
+}
+
+fn trimmed(container: Container) -> Container {
+    let Container { name, image, resources, resize_policy, restart_policy, .. } = container;
+    Container { name, image, resources, resize_policy, restart_policy, ..Container::default() }
 }

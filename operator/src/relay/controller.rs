@@ -4,21 +4,22 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
+use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates, watcher};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use tokio::sync::OnceCell;
 
-use super::cache::{Cache, GonePods, api, watch, watch_pods};
+use super::cache::{Cache, GonePods, Watching, api, untouched};
 use super::foreign::Histories;
 use super::names::{INSTANCE, OPERATOR};
 use super::optional::OptionalKinds;
+use super::secrets::Secrets;
 use super::{Context, Error, RETRY_AFTER, reconcile};
 use crate::api::Relay;
 use crate::metrics::Metrics;
@@ -77,19 +78,29 @@ pub async fn run(
 ) {
     let Options { client, once, namespace, default_image, admin, metrics } = options;
     let namespace = namespace.as_deref();
-    let (service_accounts, service_account_events) = watch(&client, namespace);
-    let (config_maps, config_map_events) = watch(&client, namespace);
-    let (services, service_events) = watch(&client, namespace);
-    let (stateful_sets, stateful_set_events) = watch(&client, namespace);
-    let (claims, claim_events) = watch(&client, namespace);
+    let watching =
+        Watching { client: client.clone(), namespace: namespace.map(str::to_owned), metrics: metrics.clone() };
+    let (service_accounts, service_account_events) = watching.watch(untouched);
+    let (config_maps, config_map_events) = watching.watch(untouched);
+    let (services, service_events) = watching.watch(untouched);
+    let (stateful_sets, stateful_set_events) = watching.watch(untouched);
+    let (claims, claim_events) = watching.watch(untouched);
     let gone_pods = GonePods::default();
-    let (pods, pod_events) = watch_pods(&client, namespace, gone_pods.clone());
-    let (ingresses, ingress_events) = watch(&client, namespace);
-    let (network_policies, network_policy_events) = watch(&client, namespace);
-    let (disruption_budgets, disruption_budget_events) = watch(&client, namespace);
+    let (pods, pod_events) = watching.watch_pods(gone_pods.clone());
+    let (ingresses, ingress_events) = watching.watch(untouched);
+    let (network_policies, network_policy_events) = watching.watch(untouched);
+    let (disruption_budgets, disruption_budget_events) = watching.watch(untouched);
     let optional = OptionalKinds::default();
-    let (following, one_changed, all_changed) = optional.follow(client.clone(), namespace.map(str::to_owned));
-    let (relays, relay_events) = watch_relays(&client, namespace);
+    let (following, one_changed, all_changed) =
+        optional.follow(client.clone(), namespace.map(str::to_owned), metrics.clone());
+    let (histories, secrets) = (Histories::default(), Secrets::default());
+    let remembered = (histories.clone(), secrets.clone(), metrics.clone());
+    let (relays, relay_events) = watching.watch_relays(move |is_there| {
+        remembered.0.keep_only(is_there);
+        remembered.1.keep_only(is_there);
+        remembered.2.keep_only(is_there);
+    });
+    metrics.relays_are(relays.clone());
     let cache = Cache {
         service_accounts,
         config_maps,
@@ -120,7 +131,8 @@ pub async fn run(
         admin,
         default_image,
         metrics,
-        histories: Histories::default(),
+        histories,
+        secrets,
         can_resize: OnceCell::new(),
     });
     let controller = Controller::for_stream(relay_events, relays)
@@ -148,21 +160,6 @@ pub async fn run(
 
 /// A Relay, or what is none after a change of the schema.
 pub(super) type GuardedRelay = DeserializeGuard<Relay>;
-
-/// A watch of Relays. An object that is none, after a change of the schema, does not stop the others.
-fn watch_relays(
-    client: &Client,
-    namespace: Option<&str>,
-) -> (Store<GuardedRelay>, impl Stream<Item = Result<GuardedRelay, watcher::Error>> + Send + 'static) {
-    let (reader, writer) = reflector::store();
-    let stream = watcher(api::<GuardedRelay>(client, namespace), watcher::Config::default())
-        .default_backoff()
-        .reflect(writer)
-        .applied_objects()
-        // The operator's own writes of status are no reason to look again.
-        .predicate_filter(predicates::generation, PredicateConfig::default());
-    (reader, stream)
-}
 
 /// A cache that is still being filled would look as if every object were missing.
 async fn reconcile_when_filled(relay: Arc<GuardedRelay>, context: Arc<Context>) -> Result<Action, Error> {

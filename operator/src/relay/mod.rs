@@ -20,6 +20,7 @@ mod optional;
 mod read;
 mod report;
 mod resize;
+mod secrets;
 mod update;
 mod validate;
 mod volume;
@@ -33,12 +34,14 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt};
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 pub use cache::{Cache, GonePods};
 pub use controller::{Options, run, wait_for_crd};
 pub use foreign::Histories;
 pub use names::OPERATOR;
 pub use optional::{OptionalKind, OptionalKinds};
+pub use secrets::Secrets;
 
 use crate::api::Relay;
 use crate::metrics::Metrics;
@@ -73,6 +76,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// What relays of other projects have been like.
     pub histories: Histories,
+    /// Values of Secrets that were read.
+    pub secrets: Secrets,
     /// Whether the API server can resize pods, once it has been asked.
     pub can_resize: OnceCell<bool>,
 }
@@ -156,8 +161,11 @@ fn api_message(error: &kube::Error) -> String {
 /// See [`Error`]; the controller tries again.
 pub async fn reconcile(relay: Arc<DeserializeGuard<Relay>>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
+    let _running = context.metrics.begin();
+    // Whatever is logged on the way says whose it is.
+    let span = tracing::info_span!("reconcile", namespace = relay.namespace(), relay = relay.name_any());
     let result = match &relay.0 {
-        Ok(relay) => steps(relay, &context).await,
+        Ok(relay) => steps(relay, &context).instrument(span).await,
         Err(invalid) => report::undecodable(&context, invalid).await.and(Err(Error::Undecodable(invalid.to_string()))),
     };
     let error = result.as_ref().err().map(Error::reason);
@@ -167,7 +175,6 @@ pub async fn reconcile(relay: Arc<DeserializeGuard<Relay>>, context: Arc<Context
 
 async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     if relay.metadata.deletion_timestamp.is_some() {
-        context.histories.forget(&(relay.namespace().unwrap_or_default(), relay.name_any()));
         return Ok(Action::await_change()); // children follow by their owner references
     }
     let world = read::read(context, relay).await?;
@@ -196,7 +203,9 @@ async fn steps(relay: &Relay, context: &Context) -> Result<Action, Error> {
     let update = plan.act(context, &world).await;
     let done = report::Done { resize, evicted, update, jobs, bans, volume, backup };
     let is_calm = report::report(context, relay, &valid, &world, &applied, done).await?;
-    applied.map(|_| Action::requeue(if is_calm { OBSERVE_EVERY } else { OBSERVE_RESTLESS_EVERY }))
+    // Where there is nobody to ask, the watches tell what changes.
+    let is_asked = world.door.is_some() || world.foreign.is_some();
+    applied.map(|_| Action::requeue(if is_calm || !is_asked { OBSERVE_EVERY } else { OBSERVE_RESTLESS_EVERY }))
 }
 
 async fn apply_plan(context: &Context, world: &World, plan: &Plan) -> Result<Applied, Error> {

@@ -15,8 +15,10 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::{mpsc, watch as signal};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::cache::counted;
 use super::controller::GuardedRelay;
 use super::names::{INSTANCE, MANAGED_BY, OPERATOR};
+use crate::metrics::Metrics;
 
 /// A kind that a cluster may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,10 +92,11 @@ pub struct OptionalKinds {
     known: Arc<signal::Sender<bool>>,
 }
 
-/// What is to be looked at again.
+/// Where it is told what is to be looked at again, and counted.
 struct Changes {
     one: mpsc::Sender<ObjectRef<GuardedRelay>>,
     all: mpsc::Sender<()>,
+    metrics: Metrics,
 }
 
 /// Changes that wait to be heard; more wait with those who tell them.
@@ -133,6 +136,7 @@ impl OptionalKinds {
         &self,
         client: Client,
         namespace: Option<String>,
+        metrics: Metrics,
     ) -> (
         impl Future<Output = ()> + Send + use<>,
         impl Stream<Item = ObjectRef<GuardedRelay>> + Send + use<>,
@@ -140,7 +144,7 @@ impl OptionalKinds {
     ) {
         let (one, ones) = mpsc::channel(CHANGES_MAX);
         let (all, alls) = mpsc::channel(1);
-        let following = follow(self.clone(), client, namespace, Arc::new(Changes { one, all }));
+        let following = follow(self.clone(), client, namespace, Arc::new(Changes { one, all, metrics }));
         (following, received(ones), received(alls))
     }
 }
@@ -157,6 +161,7 @@ async fn follow(kinds: OptionalKinds, client: Client, namespace: Option<String>,
     let mut watched = BTreeMap::<OptionalKind, AbortHandle>::new();
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
+        counted(&changes.metrics, "CustomResourceDefinition", &event);
         let gone: Vec<OptionalKind> = match event {
             Ok(Event::Init) => {
                 listed.clear();
@@ -167,6 +172,7 @@ async fn follow(kinds: OptionalKinds, client: Client, namespace: Option<String>,
                     listed.insert(kind);
                     watched.entry(kind).or_insert_with(|| {
                         tracing::info!(definition = kind.definition(), "the cluster knows an optional kind");
+                        changes.metrics.knows(kind.definition(), true);
                         let (client, namespace) = (client.clone(), namespace.clone());
                         watches.spawn(objects(kinds.clone(), kind, client, namespace, changes.clone()))
                     });
@@ -188,6 +194,7 @@ async fn follow(kinds: OptionalKinds, client: Client, namespace: Option<String>,
             if let Some(handle) = watched.remove(&kind) {
                 handle.abort();
                 kinds.set(kind, None);
+                changes.metrics.knows(kind.definition(), false);
                 tracing::info!(definition = kind.definition(), "the cluster does not know an optional kind any more");
                 let _ = changes.all.send(()).await;
             }
@@ -217,6 +224,7 @@ async fn objects(
         .reflect(writer)
         .boxed();
     while let Some(event) = events.next().await {
+        counted(&changes.metrics, &kind.resource().kind, &event);
         match event {
             Ok(Event::InitDone) => {
                 kinds.set(kind, Some(store.clone()));

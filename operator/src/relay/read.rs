@@ -5,15 +5,16 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use data_encoding::HEXLOWER;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::core::DynamicObject;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 
 use super::foreign::{self, Seen};
 use super::names::INSTANCE;
 use super::optional::OptionalKind;
+use super::secrets::SecretsOf;
 use super::update::{self, LastGood};
 use super::validate::private_address;
 use super::{Cache, Context, Error, build, names, resize};
@@ -107,7 +108,7 @@ pub struct AdminSecret {
 pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
     let namespace = relay.namespace().unwrap_or_default();
     let name = relay.name_any();
-    let secrets = Api::<Secret>::namespaced(context.client.clone(), &namespace);
+    let secrets = context.secrets.of(context.client.clone(), relay);
 
     let admin = admin_secret(&secrets, relay).await?;
     let database = &relay.spec.database;
@@ -137,6 +138,12 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
         Some(door) => Some(context.admin.status(door).await),
         None => None,
     };
+    // A relay that answers holds the token that was read, or, of another project, the database's URL.
+    secrets.is_well(match (&document, &foreign) {
+        (Some(document), _) => document.is_ok(),
+        (None, Some(seen)) => seen.figures.is_ok(),
+        (None, None) => false,
+    });
     let was_banned = relay.status.as_ref().is_some_and(|status| !status.banned_domains.is_empty());
     let banned_domains = match &door {
         // One that does not answer at all is not asked twice.
@@ -185,7 +192,7 @@ async fn can_resize(context: &Context) -> Result<bool, Error> {
     asked.copied().map_err(|source| Error::Read { what: "what the API server serves".into(), source })
 }
 
-async fn admin_secret(secrets: &Api<Secret>, relay: &Relay) -> Result<AdminSecret, Error> {
+async fn admin_secret(secrets: &SecretsOf<'_>, relay: &Relay) -> Result<AdminSecret, Error> {
     let reference = admin_reference(relay);
     let secret = secret_value(secrets, &reference.name, &reference.key).await?;
     if secret.value != Lookup::NoSecret {
@@ -206,23 +213,8 @@ fn admin_reference(relay: &Relay) -> AdminSecretRef {
         .unwrap_or_else(|| AdminSecretRef { name: names::admin(&relay.name_any()), key: "token".into() })
 }
 
-async fn secret_value(secrets: &Api<Secret>, name: &str, key: &str) -> Result<SecretValue, Error> {
-    // An ill-formed name cannot exist; asked for, it would become another path of the API.
-    let secret = if patterns::OBJECT_NAME.matches(name) {
-        secrets.get_opt(name).await.map_err(|source| Error::Read { what: format!("Secret {name}"), source })?
-    } else {
-        None
-    };
-    let value = match secret {
-        None => Lookup::NoSecret,
-        Some(secret) => secret
-            .data
-            .unwrap_or_default()
-            .remove(key)
-            .and_then(|bytes| String::from_utf8(bytes.0).ok())
-            .map_or(Lookup::NoKey, |text| Lookup::Found(Redacted::new(text.trim().to_owned()))),
-    };
-    Ok(SecretValue { name: name.to_owned(), key: key.to_owned(), value })
+async fn secret_value(secrets: &SecretsOf<'_>, name: &str, key: &str) -> Result<SecretValue, Error> {
+    secrets.value(name, key).await
 }
 
 fn cached<K>(store: &Store<K>, name: &str, namespace: &str) -> Option<Arc<K>>
@@ -237,11 +229,10 @@ fn cached_optional(cache: &Cache, kind: OptionalKind, name: &str, namespace: &st
 }
 
 /// Only whether it is there: what is in it is nothing to the operator.
-async fn tls_secret_missing(secrets: &Api<Secret>, relay: &Relay) -> Result<bool, Error> {
+async fn tls_secret_missing(secrets: &SecretsOf<'_>, relay: &Relay) -> Result<bool, Error> {
     let name = relay.spec.access.tls.as_ref().and_then(|tls| tls.secret_name.as_deref());
     let Some(name) = name.filter(|name| patterns::OBJECT_NAME.matches(name)) else { return Ok(false) };
-    let found = secrets.get_metadata_opt(name).await;
-    Ok(found.map_err(|source| Error::Read { what: format!("Secret {name}"), source })?.is_none())
+    Ok(!secrets.is_there(name).await?)
 }
 
 /// Where the admin API of a relay of ours is. On the node's network it has an address of its own.

@@ -1,5 +1,5 @@
-//! A small API server: it keeps objects by path, applies as far as the operator needs it, and remembers
-//! every write.
+//! A small API server: it keeps objects by path, applies as far as the operator needs it, remembers every write, and allows
+//! what the chart's rules allow.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,9 +16,12 @@ use kube::core::DynamicObject;
 use kube::runtime::reflector::{Store, store::Writer};
 use kube::runtime::watcher::Event;
 use relay_operator::relay::{Cache, GonePods, OptionalKind, OptionalKinds};
+use relay_operator::requests::Asked;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+use super::rules;
 
 /// The fake API server.
 #[derive(Clone, Default)]
@@ -34,6 +37,7 @@ struct Inner {
     writes: Vec<String>,
     has_controllers: bool,
     installed: Vec<OptionalKind>,
+    asked: Vec<Asked>,
 }
 
 impl Api {
@@ -91,6 +95,13 @@ impl Api {
     pub fn writes(&self) -> Vec<String> {
         let writes = std::mem::take(&mut self.0.lock().unwrap().writes);
         writes.into_iter().filter(|write| !write.contains("/events")).collect()
+    }
+
+    /// The names of what was read of `resource` since the last call.
+    pub fn read(&self, resource: &str) -> Vec<String> {
+        let asked = std::mem::take(&mut self.0.lock().unwrap().asked);
+        let read = asked.into_iter().filter(|asked| asked.verb == "get" && asked.resource == resource);
+        read.filter_map(|asked| asked.name).collect()
     }
 
     /// The Events so far, as `REASON: NOTE`.
@@ -163,6 +174,12 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 
 async fn handle(State(api): State<Api>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let mut inner = api.0.lock().unwrap();
+    let asked = Asked::of(&method, &uri);
+    if !rules::allow(&asked) {
+        eprintln!("charts/relay-operator/templates/rbac.yaml does not allow {asked:?}");
+        return failure(StatusCode::FORBIDDEN, "Forbidden");
+    }
+    inner.asked.push(asked);
     let path = uri.path().to_owned();
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();

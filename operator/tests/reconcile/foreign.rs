@@ -1,5 +1,7 @@
 //! Stories of relays of other projects: what is seen of them, and evictions for their memory.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use relay_operator::relay::Histories;
 use serde_json::{Value, json};
@@ -9,6 +11,9 @@ use super::{CONFIGS, POD, RELAY, SERVICE_ACCOUNT, STATEFUL_SET, Story};
 
 const POD_METRICS: &str = "/apis/metrics.k8s.io/v1beta1/namespaces/relays/pods/demo-0";
 const EVICTION: &str = "POST /api/v1/namespaces/relays/pods/demo-0/eviction";
+
+/// How long memory is not looked at that is far from the limit.
+const CALM_EVERY: Duration = Duration::from_secs(60);
 
 fn indigo() -> Value {
     json!({
@@ -43,6 +48,7 @@ impl Story {
 
     /// Its working set is that for half a minute, and the operator looks three times.
     async fn stays_at(&self, mebibytes: u64) {
+        self.histories.pass(CALM_EVERY);
         for seconds in [40, 25, 10] {
             self.measured(seconds, mebibytes);
             self.reconcile().await.unwrap();
@@ -80,11 +86,18 @@ async fn a_relay_of_another_project_gets_its_objects_and_is_seen_by_its_metrics(
 
     relay.set_document(metrics(200));
     story.measured(0, 100);
+    story.histories.pass(CALM_EVERY);
+    story.api.read("pods");
     story.reconcile().await.unwrap();
     assert_eq!(story.condition("Ready"), "True Delivering");
     assert_eq!(story.condition("MemoryHealthy"), "True Healthy");
     assert!(story.status()["eventsPerSecond"].as_f64().unwrap() > 0.0);
     assert_eq!(story.status()["memory"]["summary"], "100Mi/1Gi", "what the cluster measures is better");
+    assert_eq!(story.api.read("pods"), ["demo-0"], "its memory, of metrics.k8s.io");
+    for _ in 0..3 {
+        story.reconcile().await.unwrap();
+    }
+    assert_eq!(story.api.read("pods"), Vec::<String>::new(), "far from the limit, it is not asked for all the time");
 
     let mut spec = indigo();
     spec["upstream"] = json!({"hosts": ["pds.example.com"]});

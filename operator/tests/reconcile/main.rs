@@ -11,6 +11,8 @@ mod foreign;
 mod memory;
 mod monitoring;
 mod relay;
+mod rules;
+mod secrets;
 mod update;
 mod upstream;
 mod volume;
@@ -24,7 +26,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use relay::FakeRelay;
 use relay_operator::metrics::Metrics;
-use relay_operator::relay::{Context, Error, Histories, OPERATOR, reconcile};
+use relay_operator::relay::{Context, Error, Histories, OPERATOR, Secrets, reconcile};
 use relay_operator::relay_admin::Client;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -55,13 +57,22 @@ struct Story {
     histories: Histories,
     /// The image of relays whose spec names none.
     default_image: String,
+    secrets: Secrets,
 }
 
 impl Story {
     async fn of(spec: Value) -> Self {
         let (api, client, once) = Api::start().await;
-        let (histories, default_image) = (Histories::default(), "relay.test/relay:1".into());
-        let story = Self { api, client, once, admin_port: 1, pods: 0, histories, default_image };
+        let story = Self {
+            api,
+            client,
+            once,
+            admin_port: 1,
+            pods: 0,
+            histories: Histories::default(),
+            default_image: "relay.test/relay:1".into(),
+            secrets: Secrets::default(),
+        };
         story.write(spec);
         story
     }
@@ -94,6 +105,7 @@ impl Story {
             default_image: self.default_image.clone(),
             metrics: Metrics::default(),
             histories: self.histories.clone(),
+            secrets: self.secrets.clone(),
             can_resize: OnceCell::new(),
         };
         let relay: DeserializeGuard<_> = serde_json::from_value(self.api.get(RELAY)).unwrap();
@@ -156,7 +168,7 @@ fn await_change() -> Action {
 async fn a_new_relay_gets_its_objects_and_a_second_reconcile_writes_nothing() {
     let story = Story::of(minimal()).await;
     let next = story.reconcile().await.unwrap();
-    assert_eq!(next, Action::requeue(Duration::from_secs(5)), "it is looked at again soon");
+    assert_eq!(next, Action::requeue(Duration::from_secs(15)), "the watches tell when there is a pod to ask");
     assert_eq!(
         story.api.writes(),
         [

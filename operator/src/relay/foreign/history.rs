@@ -63,6 +63,11 @@ impl History {
         }
     }
 
+    /// Lets what was measured be older by `time`.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.samples.iter_mut().for_each(|sample| sample.at -= time);
+    }
+
     /// Memory in use now.
     pub(in crate::relay) fn last(&self) -> Option<Sample> {
         self.samples.back().copied()

@@ -35,6 +35,9 @@ use decide::Decision;
 /// Time for the cluster to say what it has measured; it has it at hand.
 const MEASURED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Time between two looks at memory in use while it is far from the limit: it is the API server that is asked.
+const CALM_EVERY: Duration = Duration::from_secs(60);
+
 /// What is remembered of every relay of another project. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Histories(Arc<Mutex<BTreeMap<ObjectKey, History>>>);
@@ -63,9 +66,16 @@ impl Histories {
         history.clone()
     }
 
-    /// Forgets a relay that has gone.
-    pub(super) fn forget(&self, key: &ObjectKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    /// Lets what was measured be older by `time`, for tests.
+    pub fn pass(&self, time: Duration) {
+        let mut histories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        histories.values_mut().for_each(|history| history.pass(time));
+    }
+
+    /// Forgets the Relays that there are not, by namespace and name.
+    pub(super) fn keep_only(&self, is_there: impl Fn(&str, &str) -> bool) {
+        let mut histories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        histories.retain(|(namespace, relay), _| is_there(namespace, relay));
     }
 }
 
@@ -78,14 +88,16 @@ pub(super) async fn look(
     names: MetricNames,
 ) -> Option<Seen> {
     let ip = running_ip(pod)?;
-    let (measured, figures) =
-        tokio::join!(working_set(&context.once, namespace, pod), metrics::ask(&context.admin, ip, names));
+    let (key, uid) = ((namespace.to_owned(), relay.to_owned()), pod.uid().unwrap_or_default());
+    let before = context.histories.change(key.clone(), &uid, |_| {});
+    let is_due = is_due(&before, pod, Timestamp::now());
+    let measured = async { if is_due { working_set(&context.once, namespace, pod).await } else { None } };
+    let (measured, figures) = tokio::join!(measured, metrics::ask(&context.admin, ip, names));
     let now = Timestamp::now();
     // Resident memory is the nearest to a working set that the relay itself can tell.
     let resident = figures.as_ref().ok().and_then(|figures| figures.resident).map(|bytes| (now, bytes));
-    let uid = pod.uid().unwrap_or_default();
-    let history = context.histories.change((namespace.to_owned(), relay.to_owned()), &uid, |history| {
-        if let Some((at, bytes)) = measured.or(resident) {
+    let history = context.histories.change(key, &uid, |history| {
+        if let Some((at, bytes)) = measured.or(resident).filter(|_| is_due) {
             history.uses(at, bytes);
         }
         if let Some(events) = figures.as_ref().ok().and_then(|figures| figures.events) {
@@ -93,6 +105,14 @@ pub(super) async fn look(
         }
     });
     Some(Seen { history, figures })
+}
+
+/// Whether memory in use is to be looked at: in every reconcile, unless it was below three quarters of the limit a moment ago.
+fn is_due(history: &History, pod: &Pod, now: Timestamp) -> bool {
+    let (Some(last), Some(limit)) = (history.last(), endings::container(pod).and_then(endings::limit)) else {
+        return true;
+    };
+    last.bytes >= limit.0 / 4 * 3 || history::age(last.at, now) >= CALM_EVERY
 }
 
 /// The working set of the pod's relay, and when it was measured, where the cluster measures it.

@@ -9,8 +9,10 @@ use crate::api::{DeliveryStatus, HostsStatus, MemoryStatus, RelayStatus, UpdateS
 use crate::relay::byte_size::ByteSize;
 use crate::relay_admin::Document;
 
-/// Relative change below which a rate or a size is as good as unchanged.
+/// Relative change below which a size or a number is as good as unchanged.
 const NOTICEABLE: f64 = 0.05;
+/// The same of a rate: that of a whole network is never still.
+const NOTICEABLE_RATE: f64 = 0.5;
 
 /// Puts the figures of `document` into `status`, which follows `before`.
 pub(super) fn fill(status: &mut RelayStatus, document: &Document, before: Option<&RelayStatus>, now: Timestamp) {
@@ -79,20 +81,31 @@ pub(super) fn differ(before: &RelayStatus, after: &RelayStatus) -> bool {
     };
     let limit = |status: &RelayStatus| status.memory.as_ref().and_then(|m| m.limit_bytes);
     let step = |status: &RelayStatus| status.memory.as_ref().and_then(|m| m.step.clone());
+    let hosts = |status: &RelayStatus| status.hosts.as_ref().map_or((0, 0), |hosts| (hosts.connected, hosts.total));
+    let number = |of: fn((i64, i64)) -> i64, status: &RelayStatus| of(hosts(status)) as f64;
+    let consumers = |status: &RelayStatus| status.consumers.unwrap_or_default() as f64;
     let rate = |status: &RelayStatus| status.events_per_second.unwrap_or_default();
-    before.seq != after.seq
-        || before.hosts != after.hosts
-        || before.consumers != after.consumers
-        || before.backfill != after.backfill
+    before.backfill != after.backfill
         || before.conditions != after.conditions
         || limit(before) != limit(after)
         || step(before) != step(after)
-        || apart(working_set(before), working_set(after))
-        || apart(rate(before), rate(after))
+        || apart(number(|(connected, _)| connected, before), number(|(connected, _)| connected, after), NOTICEABLE)
+        || apart(number(|(_, total)| total, before), number(|(_, total)| total, after), NOTICEABLE)
+        || apart(consumers(before), consumers(after), NOTICEABLE)
+        || apart(working_set(before), working_set(after), NOTICEABLE)
+        || apart(rate(before), rate(after), NOTICEABLE_RATE)
 }
 
-fn apart(before: f64, after: f64) -> bool {
-    (before - after).abs() > NOTICEABLE * before.abs().max(after.abs())
+/// Whether they have moved on, as those of a relay at work always do.
+pub(super) fn drift(before: &RelayStatus, after: &RelayStatus) -> bool {
+    before.seq != after.seq
+        || before.hosts != after.hosts
+        || before.consumers != after.consumers
+        || before.events_per_second != after.events_per_second
+}
+
+fn apart(before: f64, after: f64, noticeable: f64) -> bool {
+    (before - after).abs() > noticeable * before.abs().max(after.abs())
 }
 
 /// A rate with one decimal.

@@ -1,7 +1,7 @@
 //! Step 5, report: from what was seen to the Relay's status, and to Events when it turns.
 //!
 //! Conditions are written when they change. Figures change all the time: they are written when they have
-//! changed noticeably, and then at most every [`FIGURES_EVERY`].
+//! changed noticeably, and then at most every [`FIGURES_EVERY`]; what has only moved on, every [`DRIFT_EVERY`].
 
 mod backfill;
 mod backup;
@@ -42,6 +42,9 @@ use crate::api::{Relay, RelayStatus, ResizeState, ResizeStatus, RestartCause, Up
 
 /// Shortest time between two writes that refresh figures only.
 const FIGURES_EVERY: Duration = Duration::from_secs(30);
+/// The same for figures in which nobody would notice the difference: a relay at work counts on, and that alone is not worth
+/// a hundred writes an hour.
+const DRIFT_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// What came of the steps after apply.
 pub(super) struct Done {
@@ -254,14 +257,14 @@ fn worth_writing(before: &RelayStatus, after: &RelayStatus) -> bool {
     if figures::without(before) != figures::without(after) || figures::present(before) != figures::present(after) {
         return true;
     }
-    let due = match (&before.observed_at, &after.observed_at) {
+    let is_older = |time| match (&before.observed_at, &after.observed_at) {
         (Some(before), Some(after)) => {
-            let age = after.0.duration_since(before.0);
-            age >= SignedDuration::try_from(FIGURES_EVERY).unwrap_or(SignedDuration::ZERO)
+            after.0.duration_since(before.0) >= SignedDuration::try_from(time).unwrap_or(SignedDuration::ZERO)
         }
         _ => true,
     };
-    due && figures::differ(before, after)
+    (is_older(FIGURES_EVERY) && figures::differ(before, after))
+        || (is_older(DRIFT_EVERY) && figures::drift(before, after))
 }
 
 /// The Event of a Relay whose Ready condition has a new status or reason.

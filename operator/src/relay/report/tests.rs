@@ -183,8 +183,9 @@ fn figures_are_written_when_noticeable_and_due() {
     #[rustfmt::skip]
     let table: &[(&str, RelayStatus, bool)] = &[
         ("nothing new", status(1000, |_| {}), false),
-        ("an event, too soon", status(129, event), false),
-        ("an event, due", status(130, event), true),
+        ("an event, too soon", status(399, event), false),
+        ("an event, due", status(400, event), true),
+        ("a host, too soon", status(129, |d| d["hosts"]["connected"] = json!(1)), false),
         ("a host", status(130, |d| d["hosts"]["connected"] = json!(1)), true),
         ("a job's progress, due", status(130, |d| d["backfill"]["jobs"][0]["progress"]["seen"] = json!(13_000)), true),
         ("a job's progress, too soon", status(129, |d| d["backfill"]["jobs"][0]["progress"]["seen"] = json!(13_000)), false),
@@ -194,8 +195,9 @@ fn figures_are_written_when_noticeable_and_due() {
         ("a little more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(75_000_000)), false),
         ("a step against pressure, at once", status(101, |d| d["memory"]["step"] = json!("caches")), true),
         ("much more memory", status(1000, |d| d["memory"]["workingSetBytes"] = json!(90_000_000)), true),
-        ("a little faster", status(1000, |d| d["events"]["perSecond"] = json!(12.8)), false),
-        ("much faster", status(1000, |d| d["events"]["perSecond"] = json!(20.0)), true),
+        ("a little faster", status(399, |d| d["events"]["perSecond"] = json!(20.0)), false),
+        ("a little faster, due", status(400, |d| d["events"]["perSecond"] = json!(20.0)), true),
+        ("much faster", status(130, |d| d["events"]["perSecond"] = json!(30.0)), true),
         ("another version, at once", status(101, |d| d["software"] = json!("relay/0.2.0")), true),
         ("figures gone, at once", RelayStatus { version: before.version.clone(), ..RelayStatus::default() }, true),
     ];
