@@ -29,11 +29,14 @@ use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt};
 use tokio::sync::OnceCell;
 
+pub use build::admin_port;
+pub use byte_size::ByteSize;
 pub use cache::{Cache, GonePods};
 pub use controller::{Options, run, wait_for_crd};
 pub use foreign::Histories;
-pub use names::OPERATOR;
+pub use names::{OPERATOR, pod as pod_name};
 pub use optional::{OptionalKind, OptionalKinds};
+pub use read::admin_reference;
 
 use crate::api::Relay;
 use crate::metrics::Metrics;

@@ -141,7 +141,9 @@ async fn admin_secret(secrets: &Api<Secret>, relay: &Relay) -> Result<AdminSecre
     Ok(AdminSecret { secret: SecretValue { value, ..secret }, generated: true })
 }
 
-fn admin_reference(relay: &Relay) -> AdminSecretRef {
+/// Where the admin token of `relay` is.
+#[must_use]
+pub fn admin_reference(relay: &Relay) -> AdminSecretRef {
     relay
         .spec
         .admin

@@ -1,0 +1,76 @@
+//! The kubectl plugin: what people ask of a Relay. `kubectl relay COMMAND`, or `relay-operator COMMAND`.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::{drain, events, hosts, logs, status};
+
+/// Name by which kubectl finds the plugin.
+const PLUGIN: &str = "kubectl-relay";
+
+/// Looks at AT Protocol relays on a cluster, and restarts them in good order.
+#[derive(Parser)]
+#[command(name = PLUGIN, bin_name = "kubectl relay", version)]
+pub struct Cli {
+    /// What is asked.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked of a Relay.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Show how a Relay is, or list all of them.
+    Status(status::Args),
+    /// List the hosts of a relay, by its admin API.
+    Hosts(hosts::Args),
+    /// List the Events about a Relay and its objects, the newest last.
+    Events(events::Args),
+    /// Restart a relay in good order: the operator evicts its pod, which stores what it has and tells its consumers.
+    Drain(drain::Args),
+    /// Print the log of a relay.
+    Logs(logs::Args),
+}
+
+/// Whether the program was called by the plugin's name.
+#[must_use]
+pub fn is_asked_for() -> bool {
+    let name = std::env::args_os().next();
+    name.is_some_and(|name| Path::new(&name).file_stem().is_some_and(|stem| stem == PLUGIN))
+}
+
+impl Command {
+    /// Answers it on standard output.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        match self.answer() {
+            Ok(()) => ExitCode::SUCCESS,
+            // Whoever reads the output has enough, as `head` has.
+            Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    #[tokio::main(flavor = "current_thread")]
+    async fn answer(self) -> anyhow::Result<()> {
+        // Colours on a terminal only, and not where NO_COLOR is set.
+        let mut out = anstream::stdout();
+        match self {
+            Self::Status(args) => status::run(args, &mut out).await,
+            Self::Hosts(args) => hosts::run(args, &mut out).await,
+            Self::Events(args) => events::run(args, &mut out).await,
+            Self::Drain(args) => drain::run(args, &mut out).await,
+            Self::Logs(args) => logs::run(args, &mut out).await,
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
