@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "operator/kubectl.rs"]
+mod kubectl;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

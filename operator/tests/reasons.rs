@@ -53,7 +53,11 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 fn in_code() -> BTreeSet<String> {
     let word = Regex::new(r#""([A-Z]\w{3,})""#).unwrap();
     let mut files = sources(&root().join("operator/src/relay"));
-    files.push(root().join("operator/src/api/status.rs"));
+    // The names of causes and phases.
+    files.extend(sources(&root().join("operator/src/api")).into_iter().filter(|file| {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        name == "status" || name.ends_with("_status")
+    }));
     let mut words = BTreeSet::new();
     for file in files {
         let text = read(&file);

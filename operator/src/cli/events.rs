@@ -222,12 +222,12 @@ mod tests {
         vec![
             event(json!({
                 "regarding": {"kind": "Relay", "name": "demo"}, "type": "Warning", "reason": "OOMKilled",
-                "eventTime": "2026-11-28T10:00:00.000000Z", "note": "killed\nat its limit",
+                "eventTime": "2026-11-28T10:00:00.000000Z", "note": "The kernel has killed the relay\nat its memory limit.",
             })),
             event(json!({
                 "regarding": {"kind": "Pod", "name": "demo-0"}, "type": "Normal", "reason": "Pulled",
                 "deprecatedFirstTimestamp": "2026-11-28T08:00:00Z", "deprecatedLastTimestamp": "2026-11-28T09:00:00Z",
-                "deprecatedCount": 3, "note": "Container image is there",
+                "deprecatedCount": 3, "note": "Container image already present on machine",
             })),
             event(json!({"regarding": {"kind": "Pod", "name": "other-0"}, "reason": "Pulled"})),
             event(json!({
@@ -241,6 +241,8 @@ mod tests {
     #[test]
     fn the_newest_is_the_last() {
         let shown = anstream::adapter::strip_str(&table(&sorted("demo", &events()))).to_string();
+        let page = include_str!("../../../docs/how-to/use-kubectl.md");
+        assert!(page.contains(&shown), "put this into the how-to:\n{shown}");
         insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
             insta::assert_snapshot!("events", shown);
         });
@@ -253,7 +255,10 @@ mod tests {
         let told: Vec<Value> =
             String::from_utf8(out).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(told.len(), 3);
-        assert_eq!((&told[1]["reason"], &told[1]["note"]), (&json!("OOMKilled"), &json!("killed\nat its limit")));
+        assert_eq!(
+            (&told[1]["reason"], &told[1]["note"]),
+            (&json!("OOMKilled"), &json!("The kernel has killed the relay\nat its memory limit."))
+        );
         assert_eq!((&told[2]["at"], &told[2]["count"]), (&json!("2026-11-28T11:00:00Z"), &json!(2)));
     }
 

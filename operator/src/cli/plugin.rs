@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use super::text::plain;
 use super::{drain, events, hosts, logs, status};
 
 /// Name by which kubectl finds the plugin.
@@ -51,7 +52,7 @@ impl Command {
             // Whoever reads the output has enough, as `head` has.
             Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", told(&error));
                 ExitCode::FAILURE
             }
         }
@@ -73,4 +74,29 @@ impl Command {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// An error with its causes. Some name theirs themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text += &format!(": {cause}");
+        }
+    }
+    plain(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = anyhow::anyhow!("connection refused\u{1b}[2J");
+        let error = cause.context("no answer: connection refused\u{1b}[2J").context("the log cannot be read");
+        assert_eq!(told(&error), "the log cannot be read: no answer: connection refused [2J");
+    }
 }

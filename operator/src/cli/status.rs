@@ -1,6 +1,7 @@
 //! `status`: how a Relay is, as its status says; without a name, a line for each.
 
 mod details;
+mod parts;
 
 use std::io::Write;
 

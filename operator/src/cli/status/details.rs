@@ -5,8 +5,8 @@ use std::fmt::Write;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use relay_operator::api::{BackfillStatus, MemoryStatus, RelayStatus, ResizeStatus, RestartsStatus};
-use serde_json::Value;
 
+use super::parts;
 use crate::cli::cluster::Seen;
 use crate::cli::text::{
     BAD, Cell, DIM, GOOD, HEADING, PLAIN, Table, WAITING, age, bytes, moment, number, paint, plain, seconds,
@@ -36,7 +36,11 @@ pub fn text(relay: &Seen, now: Timestamp) -> String {
     fact("New limit", status.resize.as_ref().map(resize_line));
     fact("Backfill", status.backfill.as_ref().map(backfill_line));
     fact("Restarts", status.restarts.as_ref().map(restarts_line));
-    fact("Update", update_line(&relay.object.data["status"]["update"], now));
+    let part = |name: &str| &relay.object.data["status"][name];
+    fact("Update", parts::update(part("update"), now));
+    fact("Volume", parts::storage(part("storage")));
+    fact("Decisions", part("database").as_str().map(str::to_owned));
+    fact("Snapshot", parts::backup(part("backup"), now));
     fact("Figures of", status.observed_at.as_ref().map(|at| format!("{} ago", age(at.0, now))));
     text += &facts.text(2);
     text += &conditions(&status.conditions, relay.generation, now);
@@ -144,22 +148,6 @@ fn restarts_line(restarts: &RestartsStatus) -> String {
     if told.is_empty() { "none".into() } else { told.join(", ") }
 }
 
-/// What an operator that proves its updates says of the last one. Read as it is: an operator from before has no such field.
-fn update_line(update: &Value, now: Timestamp) -> Option<String> {
-    let text = |field: &str| update[field].as_str();
-    let mut line = text("phase")?.to_owned();
-    if let Some(since) = text("since").and_then(|since| since.parse::<Timestamp>().ok()) {
-        let _ = write!(line, " for {}", age(since, now));
-    }
-    if let Some(message) = text("message") {
-        let _ = write!(line, ": {message}");
-    }
-    if let Some(revision) = text("revision") {
-        let _ = write!(line, " [{revision}]");
-    }
-    Some(line)
-}
-
 fn conditions(conditions: &[Condition], generation: Option<i64>, now: Timestamp) -> String {
     if conditions.is_empty() {
         return String::new();
@@ -168,7 +156,7 @@ fn conditions(conditions: &[Condition], generation: Option<i64>, now: Timestamp)
     for condition in conditions {
         let style = match (condition.type_.as_str(), condition.status.as_str()) {
             ("Paused", "False") => DIM,
-            ("Paused", _) => WAITING,
+            ("Paused", _) | ("BackfillComplete", "False") => WAITING,
             (_, "True") => GOOD,
             (_, "False") => BAD,
             _ => WAITING,

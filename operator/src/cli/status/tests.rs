@@ -70,20 +70,47 @@ fn busy() -> Seen {
         },
         "update": {
             "phase": "Proving", "revision": "demo-7d", "lastGood": "demo-6c", "since": "2026-11-28T09:58:00Z",
-            "message": "80 % of the events of before are wanted",
+            "before": {"eventsPerSecond": 480.5, "hostsConnected": 2700}, "now": {"eventsPerSecond": 12.5, "hostsConnected": 0},
         },
         "observedAt": "2026-11-28T09:59:40Z",
     });
-    relay("demo", json!({"hostname": "relay.example.com", "implementation": "Bundled", "paused": true}), status)
+    relay("busy", json!({"hostname": "relay.example.com", "implementation": "Bundled", "paused": true}), status)
 }
 
+/// A relay as it should be; the how-to shows it.
 fn good() -> Seen {
     let status = json!({
-        "conditions": [condition("Ready", "True", "Delivering", "The relay delivers.")],
-        "hosts": {"connected": 2, "total": 3}, "eventsPerSecond": 12.5,
-        "memory": {"workingSetBytes": 73_400_320, "summary": "70Mi/512Mi"},
+        "conditions": [
+            condition("Ready", "True", "Delivering", "The relay delivers."),
+            condition("WorkloadReady", "True", "PodReady", "The pod is ready."),
+            condition("Delivering", "True", "Delivering", "The relay takes events from its hosts."),
+            condition("MemoryHealthy", "True", "Healthy", "The relay has memory enough."),
+            condition("BackfillComplete", "False", "Running", "Jobs are at work; status.backfill says how far they are."),
+            condition("Paused", "False", "NotPaused", ""),
+        ],
+        "endpoint": "wss://relay.example.com",
+        "version": "relay/0.1.0",
+        "seq": 48_213_077,
+        "hosts": {"connected": 2698, "total": 2731},
+        "eventsPerSecond": 512.4,
+        "memory": {"workingSetBytes": 1_932_735_283, "limitBytes": 4_294_967_296_i64, "summary": "1843Mi/4Gi", "step": "none"},
+        "restarts": {
+            "planned": 1, "stopped": 2,
+            "last": [{
+                "at": "2026-11-27T03:12:44Z", "cause": "PlannedRestart", "reason": "MemoryHardMark", "exitCode": 75,
+                "message": "the working set has passed the hard mark of 90 %",
+                "workingSet": 3_876_000_000_i64, "limit": 4_294_967_296_i64,
+            }],
+        },
+        "consumers": 4,
+        "backfill": {
+            "summary": "0/1 done", "total": 1, "done": 0, "running": 1, "waiting": 0, "paused": 0, "failed": 0, "seen": 12_000,
+            "added": 11_000, "perSecond": 250.5, "etaSeconds": 9000,
+            "jobs": [{"name": "import-bsky-network", "state": "running", "progress": "3/40", "resumes": 1}],
+        },
+        "observedAt": "2026-11-28T09:59:40Z",
     });
-    relay("good", json!({"hostname": "good.test"}), status)
+    relay("demo", json!({"hostname": "relay.example.com"}), status)
 }
 
 /// Not seen by any operator.
@@ -111,8 +138,9 @@ fn a_relay_with_everything() {
 #[test]
 fn a_relay_that_is_well_says_it_in_its_first_line() {
     let text = details::text(&good(), now());
+    assert_golden("status-good", &text);
     assert!(
-        text.starts_with("\u{1b}[1mrelays/good\u{1b}[0m  \u{1b}[32mReady\u{1b}[0m  The relay delivers.\n"),
+        text.starts_with("\u{1b}[1mrelays/demo\u{1b}[0m  \u{1b}[32mReady\u{1b}[0m  The relay delivers.\n"),
         "{text:?}"
     );
 }
@@ -140,5 +168,12 @@ fn what_a_relay_says_does_not_move_the_cursor() {
 fn programs_get_the_status_as_it_is() {
     let document = document(&busy());
     assert_eq!(document["status"]["update"]["phase"], "Proving");
-    assert_eq!((&document["name"], &document["paused"]), (&json!("demo"), &json!(true)));
+    assert_eq!((&document["name"], &document["paused"]), (&json!("busy"), &json!(true)));
+}
+
+#[test]
+fn the_how_to_shows_what_is_printed() {
+    let page = include_str!("../../../../docs/how-to/use-kubectl.md");
+    let shown = details::text(&good(), now());
+    assert!(page.contains(&anstream::adapter::strip_str(&shown).to_string()), "put this into the how-to:\n{shown}");
 }
