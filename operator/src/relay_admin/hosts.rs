@@ -113,24 +113,34 @@ mod tests {
 
     #[test]
     fn our_relay_tells_most() {
-        // Our relay has the names of indigo beside its own.
+        // As it answers; it has the names of indigo beside its own.
         let host = json!({
-            "id": 7, "host": "pds.test", "status": "throttled", "connected": true, "cursor": 99, "accounts": 3,
-            "accountLimit": null, "received": 130, "dropped": 7, "lagSeconds": 75, "eventsPerSecond": 1.5,
-            "lastError": "slow", "Host": "pds.test", "Cursor": 99, "Blocked": false,
+            "Blocked": false, "CrawlRateLimit": 0, "CreatedAt": "2026-11-28T06:12:05.843Z", "Cursor": 0,
+            "EventsSeenSinceStartup": 0, "HasActiveConnection": false, "Host": "localhost:1", "ID": 1,
+            "PerDayEventRate": {"Max": -1.0, "Window": 86400}, "PerHourEventRate": {"Max": -1.0, "Window": 3600},
+            "PerSecondEventRate": {"Max": 50.0, "Window": 1}, "Registered": false, "RepoCount": 0, "RepoLimit": 100,
+            "SSL": false, "UserCount": 0, "accountLimit": 100, "accounts": 3, "accountsHeld": 0, "catchingUp": false,
+            "connected": false, "connectedAt": null, "connects": 0, "cursor": 99, "dropped": 7, "eventsPerSecond": 1.5,
+            "eventsPerSecondLimit": 50, "eventsSinceConnect": 0, "host": "localhost:1", "id": 1, "inFlight": 0,
+            "lagSeconds": 75, "lastError": "cannot reach the host", "lastErrorAt": "2026-11-28T06:12:10.094Z",
+            "lastEventAt": null, "nextTryAt": "2026-11-28T06:12:15.261Z", "passed": 123, "received": 130,
+            "status": "idle", "validation": "enforce", "waitsFor": null,
         });
         let want = Host {
-            host: "pds.test".into(),
-            status: "throttled".into(),
-            connected: true,
+            host: "localhost:1".into(),
+            status: "idle".into(),
+            connected: false,
             accounts: 3,
+            account_limit: Some(100),
             cursor: Some(99),
             events_per_second: Some(1.5),
             received: Some(130),
             dropped: Some(7),
             lag_seconds: Some(75),
-            last_error: Some("slow".into()),
-            ..Host::default()
+            waits_for: None,
+            last_error: Some("cannot reach the host".into()),
+            last_error_at: Some("2026-11-28T06:12:10.094Z".into()),
+            next_try_at: Some("2026-11-28T06:12:15.261Z".into()),
         };
         assert_eq!(of(Implementation::Bundled, &host), want);
     }
