@@ -94,6 +94,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        let table = [
+            ("status", true),
+            ("status -A -o json", true),
+            ("status -A -n relays", false),
+            ("status -A demo", false),
+            ("hosts demo --page 0", false),
+            ("hosts demo -s active -s idle --sort lag", true),
+            ("drain demo --timeout 5", false),
+            ("logs demo -f -p", false),
+            ("logs demo --since 0", false),
+            ("logs ../demo", false),
+            ("events demo --context here -n relays -f", true),
+        ];
+        for (line, is_good) in table {
+            let words = ["kubectl-relay"].into_iter().chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).is_ok(), is_good, "{line}");
+        }
+    }
+
+    #[test]
     fn a_cause_is_told_once() {
         let cause = anyhow::anyhow!("connection refused\u{1b}[2J");
         let error = cause.context("no answer: connection refused\u{1b}[2J").context("the log cannot be read");

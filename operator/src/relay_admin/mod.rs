@@ -1,5 +1,5 @@
-//! The relay's admin API, as far as the operator uses it: a bounded client, the status document, backfill jobs, and the list of
-//! hosts; and the metrics of relays of other projects, which have no more.
+//! The relay's admin API, as far as the operator uses it: a bounded client, the status document, and backfill jobs; and the
+//! metrics of relays of other projects, which have no more.
 
 mod hosts;
 mod jobs;

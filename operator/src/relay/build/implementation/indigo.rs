@@ -7,7 +7,7 @@ use crate::relay::byte_size::ByteSize;
 use crate::relay::validate::{Memory, Resources, ValidRelay};
 
 /// Port of the firehose, XRPC and the admin API.
-pub(super) const API_PORT: u16 = 2470;
+const API_PORT: i32 = 2470;
 /// Port of metrics.
 const METRICS_PORT: u16 = 2471;
 
@@ -64,7 +64,7 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         args: None,
         working_dir: None,
         env,
-        firehose: (FIREHOSE, i32::from(API_PORT)),
+        firehose: (FIREHOSE, API_PORT),
         internal: vec![("metrics", i32::from(METRICS_PORT))],
         admin_at_firehose: true,
         // The banner; its health asks the database.
@@ -95,6 +95,9 @@ pub(super) fn unsupported(relay: &ValidRelay) -> [(&'static str, bool); 5] {
         ("spec.backfill", relay.has_backfill()),
     ]
 }
+
+/// Port of its admin API, which is beside the firehose.
+pub(super) const ADMIN_PORT: u16 = API_PORT as u16;
 
 #[cfg(test)]
 mod tests {

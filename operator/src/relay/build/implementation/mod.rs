@@ -92,7 +92,7 @@ pub(in crate::relay) fn metric_names(implementation: Implementation) -> Option<M
 pub fn admin_port(implementation: Implementation) -> u16 {
     match implementation {
         Implementation::Bundled => ADMIN_PORT,
-        Implementation::Indigo => indigo::API_PORT,
+        Implementation::Indigo => indigo::ADMIN_PORT,
         Implementation::Zlay => zlay::ADMIN_PORT,
     }
 }
