@@ -11,17 +11,19 @@ use regex::Regex;
 const OTHERS: &[&str] = &[
     // Kinds.
     "Certificate", "Cluster", "DNSEndpoint", "Eviction", "HTTPRoute", "PodMetrics", "PrometheusRule", "Relay",
-    "ServiceMonitor", "VolumeSnapshot", "Pod", "Secret", "Service", "StatefulSet", "Ingress", "NetworkPolicy",
+    "ServiceMonitor", "VolumeSnapshot", "Secret", "Service", "StatefulSet", "Ingress", "NetworkPolicy", "Issuer",
+    "ClusterIssuer", "CustomResourceDefinition", "PersistentVolumeClaim", "ControllerRevision",
     // What the API server and the kubelet say.
     "True", "False", "Terminated", "DisruptionTarget", "PodScheduled", "PodResizeInProgress", "PodResizePending",
     "Deferred", "Infeasible", "Error", "ContainerCreating", "PodInitializing", "CrashLoopBackOff", "ErrImageNeverPull",
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ContainerStatusUnknown", "DeletionByPodGC",
     "DeletionByTaintManager", "EvictionByEvictionAPI", "PreemptionByScheduler", "TerminationByKubelet", "NodeShutdown",
+    "Accepted", "ResolvedRefs", "Lost", "ControllerResizeError", "NodeResizeError", "OnDelete",
     // Values of the spec, and days.
     "Indigo", "Zlay", "Bundled", "Lenient", "Observe", "Enforce", "InPlace", "Never", "NodePort", "LoadBalancer",
-    "ClusterIP", "Sunday",
+    "ClusterIP", "Equal", "Exists", "NoExecute", "NoSchedule", "PreferNoSchedule", "Sunday",
     // Actions.
-    "Backfill", "Evict", "Reconcile", "Resize", "Restart",
+    "Backfill", "Evict", "Reconcile", "Resize", "Restart", "Store", "Update",
 ];
 
 fn root() -> &'static Path {
@@ -63,7 +65,9 @@ fn in_code() -> BTreeSet<String> {
         let text = read(&file);
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        words.extend(word.captures_iter(&code).map(|found| found[1].to_owned()));
+        let found = word.captures_iter(&code).map(|found| found[1].to_owned());
+        // Those in capitals alone are names of variables.
+        words.extend(found.filter(|word| word.contains(|c: char| c.is_ascii_lowercase())));
     }
     words
 }

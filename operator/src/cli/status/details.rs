@@ -12,6 +12,9 @@ use crate::cli::text::{
     BAD, Cell, DIM, GOOD, HEADING, PLAIN, Table, WAITING, age, bytes, moment, number, paint, plain, seconds,
 };
 
+/// Conditions without which a relay does not do what it is there for; the others are remarks.
+const NEEDED: [&str; 6] = ["Ready", "WorkloadReady", "Delivering", "MemoryHealthy", "StorageReady", "DatabaseReady"];
+
 /// The Relay for people.
 pub fn text(relay: &Seen, now: Timestamp) -> String {
     let status = &relay.status;
@@ -156,9 +159,9 @@ fn conditions(conditions: &[Condition], generation: Option<i64>, now: Timestamp)
     for condition in conditions {
         let style = match (condition.type_.as_str(), condition.status.as_str()) {
             ("Paused", "False") => DIM,
-            ("Paused", _) | ("BackfillComplete", "False") => WAITING,
+            ("Paused", _) => WAITING,
             (_, "True") => GOOD,
-            (_, "False") => BAD,
+            (type_, "False") if NEEDED.contains(&type_) => BAD,
             _ => WAITING,
         };
         let is_old = condition.observed_generation < generation;
