@@ -77,18 +77,19 @@ async fn follow(api: Api<Event>, name: &str, output: Output, out: &mut impl Writ
             Ok(watcher::Event::Delete(event)) => {
                 versions.remove(&key(&event).0);
             }
-            // What breaks once is set up again; what is refused stays refused.
-            Err(error) if is_refused(&error) => return Err(error.into()),
+            // What is refused stays refused; what breaks is set up again.
+            Err(watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error))
+                if is_refused(&error) =>
+            {
+                return Err(error.into());
+            }
             Err(error) => eprintln!("the watch has broken, and is set up again: {error}"),
         }
     }
     Ok(())
 }
 
-fn is_refused(error: &watcher::Error) -> bool {
-    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
-        return false;
-    };
+fn is_refused(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403))
 }
 

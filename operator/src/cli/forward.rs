@@ -24,11 +24,7 @@ pub async fn get(pods: &Api<Pod>, pod: &str, port: u16, path: &str, authorizatio
 
 async fn ask(pods: &Api<Pod>, pod: &str, port: u16, path: &str, authorization: &str) -> anyhow::Result<Bytes> {
     let forwarded = pods.portforward(pod, &[port]).await;
-    let mut forwarder = forwarded.with_context(|| {
-        format!(
-            "port {port} of the pod {pod} cannot be reached; that takes the right to get and create pods/portforward"
-        )
-    })?;
+    let mut forwarder = forwarded.with_context(|| format!("port {port} of the pod {pod} cannot be reached"))?;
     let error = forwarder.take_error(port);
     let stream = forwarder.take_stream(port).context("the API server has forwarded another port")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

@@ -78,11 +78,20 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// An error with its causes. Some name theirs themselves.
 fn told(error: &anyhow::Error) -> String {
+    let mut causes = Vec::new();
+    for cause in error.chain() {
+        if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
+            // What the API server says, without the client's wrapping of it.
+            causes.push(status.message.clone());
+            break;
+        }
+        causes.push(cause.to_string());
+    }
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    for cause in causes.iter().filter(|cause| !cause.is_empty()) {
         if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
+            text.clone_from(cause);
+        } else if !text.contains(cause) {
             text += &format!(": {cause}");
         }
     }
@@ -119,5 +128,8 @@ mod tests {
         let cause = anyhow::anyhow!("connection refused\u{1b}[2J");
         let error = cause.context("no answer: connection refused\u{1b}[2J").context("the log cannot be read");
         assert_eq!(told(&error), "the log cannot be read: no answer: connection refused [2J");
+        let refusal = kube::core::Status::failure("pods is forbidden", "Forbidden").boxed();
+        let error = anyhow::Error::new(kube::Error::Api(refusal)).context("the pod cannot be read");
+        assert_eq!(told(&error), "the pod cannot be read: pods is forbidden");
     }
 }
