@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test e2e unit fuzz lint fmt build relay apiserver scale bench bench-directory compare soak cgroup2 image crds rocksdb packages
+.PHONY: help up down test e2e unit fuzz lint fmt build plugin relay apiserver scale bench bench-directory compare soak cgroup2 image crds rocksdb packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ fmt: ## format the source
 
 build: packages rocksdb ## the programs; of the whole workspace, since a part of it would compile dependencies anew
 	@. dev/lib.sh && step build 'Building the programs (the first time usually 10 minutes)' dev/cargo.sh build --release --locked --workspace --bins
+
+plugin: build ## `kubectl relay`: a link to the operator's program in ~/.local/bin, or BIN=FOLDER, which is to be in your PATH
+	@. dev/lib.sh && bin=$${BIN:-$$HOME/.local/bin} && mkdir -p "$$bin" && \
+	  ln -sfn "$$CARGO_TARGET_DIR/release/relay-operator" "$$bin/kubectl-relay" && say "kubectl relay is $$bin/kubectl-relay"
 
 relay: build ## the relay alone, with its embedded defaults; ARGS='--host pds.example.com'
 	@. dev/lib.sh && RELAY_DATA_DIR=$${RELAY_DATA_DIR:-.dev/relay} exec "$$CARGO_TARGET_DIR/release/relay" serve $(ARGS)

@@ -28,6 +28,7 @@ suites() {
 
 programs() {
   echo E2E_RELAY="$CARGO_TARGET_DIR/release/relay"
+  echo E2E_OPERATOR="$CARGO_TARGET_DIR/release/relay-operator"
   echo E2E_NETWORK="$ROOT/dev/network/run.sh"
   echo E2E_PYTHON="$ROOT/dev/python/run.sh"
   echo E2E_CROWD="$CARGO_TARGET_DIR/release/crowd"

@@ -15,6 +15,8 @@ build() {
   step rocksdb "Finding RocksDB (to build it, once, takes 13 minutes)" "$ROOT/dev/rocksdb/build.sh"
   step build "Building relay and operator (the first time usually 10 minutes)" \
     "$ROOT/dev/cargo.sh" build --release --locked --workspace --bins
+  # The operator's program is also kubectl's plugin, by this name.
+  ln -sfn "$CARGO_TARGET_DIR/release/relay-operator" "$STATE/bin/kubectl-relay"
   step images "Making images" "$ROOT/dev/image/images.sh"
 }
 
@@ -80,8 +82,9 @@ A relay runs on a Kubernetes cluster on this machine ($(elapsed $SECONDS)). Look
 
   export KUBECONFIG=$KUBECONFIG PATH=$STATE/bin:\$PATH
   kubectl get relays -A
-  kubectl describe relay -n relays demo
-  kubectl logs -n relays demo-0 --follow
+  kubectl relay status demo -n relays
+  kubectl relay hosts demo -n relays
+  kubectl relay logs demo -n relays --follow
 
 \`make down\` ends all of it.
 TEXT

@@ -7,6 +7,8 @@ mod access;
 mod common;
 #[path = "operator/monitoring.rs"]
 mod monitoring;
+#[path = "operator/kubectl.rs"]
+mod kubectl;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

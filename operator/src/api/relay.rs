@@ -35,6 +35,7 @@ use super::validation::ValidationSpec;
     namespaced,
     status = "RelayStatus",
     derive = "PartialEq",
+    shortname = "rly",
     category = "atproto",
     doc = "An AT Protocol relay: it connects to every PDS, verifies each commit and serves one firehose.",
     annotation("helm.sh/resource-policy", "keep"),

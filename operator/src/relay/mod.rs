@@ -36,11 +36,14 @@ use kube::{Client, ResourceExt};
 use tokio::sync::OnceCell;
 use tracing::Instrument;
 
+pub use build::admin_port;
+pub use byte_size::ByteSize;
 pub use cache::{Cache, GonePods};
 pub use controller::{Options, run, wait_for_crd};
 pub use foreign::Histories;
-pub use names::OPERATOR;
+pub use names::{OPERATOR, pod as pod_name};
 pub use optional::{OptionalKind, OptionalKinds};
+pub use read::admin_reference;
 pub use secrets::Secrets;
 
 use crate::api::Relay;

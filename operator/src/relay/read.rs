@@ -204,7 +204,9 @@ async fn admin_secret(secrets: &SecretsOf<'_>, relay: &Relay) -> Result<AdminSec
     Ok(AdminSecret { secret: SecretValue { value, ..secret }, generated: true })
 }
 
-fn admin_reference(relay: &Relay) -> AdminSecretRef {
+/// Where the admin token of `relay` is.
+#[must_use]
+pub fn admin_reference(relay: &Relay) -> AdminSecretRef {
     relay
         .spec
         .admin

@@ -1,6 +1,7 @@
 //! The relay's admin API, as far as the operator uses it: a bounded client, the status document, backfill jobs, bans; and the
 //! metrics of relays of other projects, which have no more.
 
+mod hosts;
 mod jobs;
 mod status;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder};
 use serde::Deserialize;
 
+pub use hosts::{Host, hosts};
 pub use jobs::{Collections, Job, JobSpec, Kind, Progress, State};
 pub use status::{Backfill, Consumers, Document, Events, Hosts, Memory, Seq};
 

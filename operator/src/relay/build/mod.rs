@@ -25,6 +25,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::DynamicObject;
 
 pub use backfill::{DECLARED_BY, Declared, jobs};
+pub use implementation::admin_port;
 pub(super) use implementation::{MetricNames, metric_names, unsupported};
 pub(super) use stateful_set::CONTAINER;
 

@@ -93,7 +93,7 @@ pub(super) fn events(before: Option<&ResizeStatus>, now: Option<&ResizeStatus>) 
         news.push(event("MemoryLimitGrows", EventType::Normal, note));
     }
     if is_new || before.is_some_and(|before| before.state != now.state) {
-        let why = now.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+        let why = now.message.as_deref().map_or_else(|| ".".into(), |message| format!(": {message}"));
         news.extend(match now.state {
             ResizeState::InProgress => None,
             ResizeState::Done => {

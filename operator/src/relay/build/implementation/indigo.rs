@@ -160,6 +160,9 @@ fn limit(limit: i32, none: &str) -> String {
     if limit == 0 { none.to_owned() } else { limit.to_string() }
 }
 
+/// Port of its admin API, which is beside the firehose.
+pub(super) const ADMIN_PORT: u16 = API_PORT as u16;
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

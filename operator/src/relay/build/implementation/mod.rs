@@ -11,6 +11,7 @@ use super::stateful_set::mount;
 use crate::api::Implementation;
 use crate::relay::names;
 use crate::relay::validate::{Resources, SecretKey, ValidRelay};
+use crate::relay_admin::ADMIN_PORT;
 
 /// Port of a container, and of a Service: its name, which probes and Services refer to, and its number.
 pub(super) type Port = (&'static str, i32);
@@ -122,6 +123,16 @@ pub(in crate::relay) fn metric_names(implementation: Implementation) -> Option<M
         Implementation::Bundled => None,
         Implementation::Indigo => Some(indigo::METRICS),
         Implementation::Zlay => Some(zlay::METRICS),
+    }
+}
+
+/// Port of the pod at which the admin API of `implementation` is.
+#[must_use]
+pub fn admin_port(implementation: Implementation) -> u16 {
+    match implementation {
+        Implementation::Bundled => ADMIN_PORT,
+        Implementation::Indigo => indigo::ADMIN_PORT,
+        Implementation::Zlay => zlay::ADMIN_PORT,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::relay::validate::{Resources, Settings, ValidRelay};
 /// Port of the firehose.
 const FIREHOSE_PORT: i32 = 3000;
 /// Port of XRPC, health, metrics and the admin API.
-const ADMIN_PORT: u16 = 3001;
+pub(super) const ADMIN_PORT: u16 = 3001;
 /// Its name.
 const ADMIN: &str = "admin";
 
