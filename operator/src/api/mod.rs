@@ -27,7 +27,7 @@ pub use backfill::{
     BackfillCollections, BackfillJobStatus, BackfillSource, BackfillSpec, BackfillStatus, COLLECTIONS_NEED_SOURCES,
     CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
 };
-pub use collections::CollectionsSpec;
+pub use collections::{COLLECTIONS_IMAGE_NEEDS_INDIGO, COLLECTIONS_IMAGE_NEEDS_NAME, CollectionsSpec};
 pub use database::{DatabaseSecretRef, DatabaseSpec};
 pub use firehose::{Durability, FirehoseSpec};
 pub use image::{ImageSpec, PullPolicy};

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::AccessSpec;
 use super::backfill::BackfillSpec;
-use super::collections::CollectionsSpec;
+use super::collections::{COLLECTIONS_IMAGE_NEEDS_INDIGO, CollectionsSpec};
 use super::database::DatabaseSpec;
 use super::firehose::FirehoseSpec;
 use super::image::ImageSpec;
@@ -45,6 +45,9 @@ use super::validation::ValidationSpec;
     validation = Rule::new(
         "self.spec.implementation != 'Zlay' || has(self.spec.database) && has(self.spec.database.externalSecretRef)"
     ).message(ZLAY_NEEDS_DATABASE),
+    validation = Rule::new(
+        "self.spec.implementation == 'Indigo' || !has(self.spec.collections) || !has(self.spec.collections.image)"
+    ).message(COLLECTIONS_IMAGE_NEEDS_INDIGO),
     printcolumn(name = "Implementation", type_ = "string", json_path = ".spec.implementation", priority = 1),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::implementation::{Check, Port, Profile};
 use crate::api::{MemoryResize, PullPolicy};
 use crate::relay::names;
-use crate::relay::validate::{Resources, ValidRelay};
+use crate::relay::validate::{Image, Resources, ValidRelay};
 
 /// Where the volume is mounted.
 pub(super) const DATA_DIR: &str = "/data";
@@ -66,7 +66,7 @@ pub(super) fn build(relay: &ValidRelay, profile: Profile, fingerprint: &str, mem
 
 fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
     let volumes = std::mem::take(&mut profile.volumes);
-    let pull_secrets = relay.image.pull_secrets.iter();
+    let beside = profile.beside.take().map(|beside| beside.container);
     PodSpec {
         service_account_name: Some(names::service_account(&relay.name)),
         automount_service_account_token: Some(false),
@@ -74,9 +74,7 @@ fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(relay.grace_seconds()),
         node_selector: non_empty(relay.node_selector.clone()),
-        image_pull_secrets: non_empty(
-            pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>(),
-        ),
+        image_pull_secrets: non_empty(pull_secrets(relay)),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(NONROOT),
@@ -86,24 +84,30 @@ fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(relay, profile, memory)],
+        containers: std::iter::once(container(relay, profile, memory)).chain(beside).collect(),
         volumes: Some(volumes),
         ..PodSpec::default()
     }
+}
+
+/// The credentials for all images of the pod, each once.
+fn pull_secrets(relay: &ValidRelay) -> Vec<LocalObjectReference> {
+    let mut secrets: Vec<LocalObjectReference> = Vec::new();
+    for image in std::iter::once(&relay.image).chain(relay.directory.image()) {
+        for name in &image.pull_secrets {
+            if !secrets.iter().any(|secret| secret.name == *name) {
+                secrets.push(LocalObjectReference { name: name.clone() });
+            }
+        }
+    }
+    secrets
 }
 
 fn container(relay: &ValidRelay, profile: Profile, memory: Resources) -> Container {
     Container {
         name: CONTAINER.into(),
         image: Some(relay.image.reference.clone()),
-        image_pull_policy: Some(
-            match relay.image.pull_policy {
-                PullPolicy::Always => "Always",
-                PullPolicy::IfNotPresent => "IfNotPresent",
-                PullPolicy::Never => "Never",
-            }
-            .into(),
-        ),
+        image_pull_policy: Some(pull_policy(&relay.image)),
         args: profile.args,
         working_dir: profile.working_dir.map(str::to_owned),
         env: non_empty(profile.env),
@@ -122,15 +126,29 @@ fn container(relay: &ValidRelay, profile: Profile, memory: Resources) -> Contain
         readiness_probe: Some(probe(profile.ready, 5, 2)),
         termination_message_path: Some("/dev/termination-log".into()),
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(confined()),
         volume_mounts: Some(std::iter::once(mount("data", DATA_DIR, None)).chain(profile.mounts).collect()),
         ..Container::default()
     }
+}
+
+/// What a container of the pod may do on its node: nothing.
+pub(super) fn confined() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() }),
+        ..SecurityContext::default()
+    }
+}
+
+pub(super) fn pull_policy(image: &Image) -> String {
+    match image.pull_policy {
+        PullPolicy::Always => "Always",
+        PullPolicy::IfNotPresent => "IfNotPresent",
+        PullPolicy::Never => "Never",
+    }
+    .into()
 }
 
 fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {
@@ -153,7 +171,7 @@ fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {
     }
 }
 
-fn probe(check: Check, period_seconds: i32, failure_threshold: i32) -> Probe {
+pub(super) fn probe(check: Check, period_seconds: i32, failure_threshold: i32) -> Probe {
     let named = |port: &str| IntOrString::String(port.into());
     let (http_get, tcp_socket) = match check {
         Check::Http(path, port) => {
@@ -171,7 +189,7 @@ fn probe(check: Check, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-fn port((name, port): Port) -> ContainerPort {
+pub(super) fn port((name, port): Port) -> ContainerPort {
     ContainerPort {
         name: Some(name.into()),
         container_port: port,

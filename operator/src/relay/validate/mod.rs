@@ -4,6 +4,7 @@
 //! schema, or objects from before a rule.
 
 mod backfill;
+mod collections;
 mod implementation;
 mod memory;
 mod window;
@@ -23,6 +24,7 @@ use crate::api::{
 };
 use crate::secret::Redacted;
 
+pub use collections::Directory;
 pub use memory::{Memory, Resources};
 pub use window::Window;
 
@@ -64,6 +66,8 @@ pub struct ValidRelay {
     pub service: ServiceSpec,
     /// What goes into the relay's configuration file.
     pub settings: Settings,
+    /// The directory of collections.
+    pub directory: Directory,
     /// What is declared of backfills.
     pub backfill: BackfillSpec,
     /// The external database.
@@ -185,7 +189,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
     if spec.hostname.len() > MAX_HOSTNAME {
         return Err(Invalid::Spec(format!("spec.hostname has more than {MAX_HOSTNAME} characters")));
     }
-    let image = image(&spec.image, default_image)?;
+    let image = image("spec.image", &spec.image, default_image)?;
     let memory = memory::memory(&spec.memory)?;
     implementation::check(spec, &memory)?;
     let storage_size = storage(&spec.storage)?;
@@ -205,6 +209,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         node_selector: node_selector(spec)?,
         service: service(&spec.access.service)?,
         settings: settings(spec)?,
+        directory: collections::directory(spec)?,
         backfill: backfill::backfill(&spec.backfill)?,
         database: world.database_url.as_ref().map(database).transpose()?,
         admin: admin(&world.admin.secret)?,
@@ -226,31 +231,30 @@ fn size(path: &str, text: &str) -> Result<ByteSize, Invalid> {
     ByteSize::parse(text).ok_or_else(|| Invalid::Spec(format!("{path} is {text:?}: too large")))
 }
 
-fn image(spec: &ImageSpec, default: &str) -> Result<Image, Invalid> {
+/// The image that the spec has at `path`, or else the default.
+fn image(path: &str, spec: &ImageSpec, default: &str) -> Result<Image, Invalid> {
     let reference = match (&spec.repository, &spec.tag, &spec.digest) {
         (None, None, None) => default.to_owned(),
-        (None, _, _) => {
-            return Err(Invalid::Spec("spec.image: tag and digest need a repository".into()));
-        }
+        (None, _, _) => return Err(Invalid::Spec(format!("{path}: tag and digest need a repository"))),
         (Some(_), None, None) => {
-            return Err(Invalid::Spec("spec.image: name a tag or a digest of the repository".into()));
+            return Err(Invalid::Spec(format!("{path}: name a tag or a digest of the repository")));
         }
         (Some(repository), tag, digest) => {
-            check("spec.image.repository", repository, patterns::IMAGE_REPOSITORY)?;
+            check(&format!("{path}.repository"), repository, patterns::IMAGE_REPOSITORY)?;
             let mut reference = repository.clone();
             if let Some(tag) = tag {
-                check("spec.image.tag", tag, patterns::IMAGE_TAG)?;
+                check(&format!("{path}.tag"), tag, patterns::IMAGE_TAG)?;
                 reference += &format!(":{tag}");
             }
             if let Some(digest) = digest {
-                check("spec.image.digest", digest, patterns::IMAGE_DIGEST)?;
+                check(&format!("{path}.digest"), digest, patterns::IMAGE_DIGEST)?;
                 reference += &format!("@{digest}");
             }
             reference
         }
     };
     for secret in &spec.pull_secrets {
-        check("spec.image.pullSecrets", &secret.name, patterns::OBJECT_NAME)?;
+        check(&format!("{path}.pullSecrets"), &secret.name, patterns::OBJECT_NAME)?;
     }
     Ok(Image {
         reference,

@@ -28,6 +28,8 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
         config: Some(config_map::relay_toml(relay)?),
         volumes: vec![config_volume(relay), token_volume(relay)],
         mounts: vec![mount("config", CONFIG_DIR, Some(true)), mount("token", TOKEN_DIR, Some(true))],
+        beside: None,
+        paths: Vec::new(),
     })
 }
 

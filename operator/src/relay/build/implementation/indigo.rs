@@ -1,10 +1,10 @@
 //! The relay of indigo: one process in Go that is configured by its environment.
 
-use super::{Check, FIREHOSE, MetricNames, Profile, scratch, secret_variable, variable};
+use super::{Check, FIREHOSE, MetricNames, Profile, collectiondir, scratch, secret_variable, variable};
 use crate::api::ValidationMode;
 use crate::relay::build::stateful_set::DATA_DIR;
 use crate::relay::byte_size::ByteSize;
-use crate::relay::validate::{Memory, Resources, ValidRelay};
+use crate::relay::validate::{Directory, Memory, Resources, ValidRelay};
 
 /// Port of the firehose, XRPC and the admin API.
 const API_PORT: i32 = 2470;
@@ -73,6 +73,8 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         config: None,
         volumes: vec![volume],
         mounts: vec![mount],
+        beside: relay.directory.image().map(|image| collectiondir::beside(relay, image, API_PORT)),
+        paths: relay.directory.image().map(|_| collectiondir::PATHS.into()).unwrap_or_default(),
     }
 }
 
@@ -85,13 +87,14 @@ fn go_memory_limit(memory: &Memory, limit: ByteSize) -> u64 {
 }
 
 /// Fields that it has nothing for: hosts it learns by `requestCrawl` alone.
-pub(super) fn unsupported(relay: &ValidRelay) -> [(&'static str, bool); 5] {
+pub(super) fn unsupported(relay: &ValidRelay) -> [(&'static str, bool); 6] {
     let (settings, upstream) = (&relay.settings, &relay.settings.upstream);
     [
         ("spec.upstream.bootstrapRelays", !upstream.bootstrap_relays.is_empty()),
         ("spec.upstream.hosts", !upstream.hosts.is_empty()),
         ("spec.upstream.limits.eventsPerSecond", upstream.limits.events_per_second.is_some()),
         ("spec.validation.mode: Observe", settings.validation == ValidationMode::Observe),
+        ("spec.collections.enabled without spec.collections.image", relay.directory == Directory::OfRelay),
         ("spec.backfill", relay.has_backfill()),
     ]
 }

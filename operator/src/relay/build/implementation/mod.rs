@@ -1,10 +1,13 @@
 //! What differs between the programs that a relay may be: a profile for each, which the builders of the objects ask.
 
 mod bundled;
+mod collectiondir;
 mod indigo;
 mod zlay;
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, EnvVar, EnvVarSource, SecretKeySelector, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, SecretKeySelector, Volume, VolumeMount,
+};
 
 use super::stateful_set::mount;
 use crate::api::Implementation;
@@ -43,6 +46,18 @@ pub(super) struct Profile {
     pub(super) volumes: Vec<Volume>,
     /// Where they are.
     pub(super) mounts: Vec<VolumeMount>,
+    /// What runs beside it.
+    pub(super) beside: Option<Beside>,
+    /// Paths of the public API that another port than the firehose's answers.
+    pub(super) paths: Vec<(&'static str, Port)>,
+}
+
+/// A program that runs beside the relay, in its pod.
+pub(super) struct Beside {
+    /// Its container.
+    pub(super) container: Container,
+    /// Its metrics.
+    pub(super) metrics: Port,
 }
 
 /// How the kubelet looks at a program.
@@ -68,6 +83,23 @@ pub(in crate::relay) struct MetricNames {
 }
 
 impl Profile {
+    /// Ports for everybody, that of the firehose first.
+    pub(super) fn public_ports(&self) -> Vec<Port> {
+        let mut ports = vec![self.firehose];
+        for (_, port) in &self.paths {
+            if !ports.contains(port) {
+                ports.push(*port);
+            }
+        }
+        ports
+    }
+
+    /// Ports for the cluster only.
+    pub(super) fn internal_ports(&self) -> Vec<Port> {
+        let beside = self.beside.as_ref().map(|beside| beside.metrics);
+        self.internal.iter().copied().chain(beside).collect()
+    }
+
     pub(super) fn of(relay: &ValidRelay, memory: Resources) -> Result<Self, toml::ser::Error> {
         match relay.implementation {
             Implementation::Bundled => bundled::profile(relay),
@@ -103,6 +135,13 @@ fn variable(name: &str, value: impl Into<String>) -> EnvVar {
 /// A variable with a secret: it comes from the Secret, and is in no other object.
 fn secret_variable(name: &str, secret: &SecretKey) -> EnvVar {
     let key = SecretKeySelector { name: secret.name.clone(), key: secret.key.clone(), ..SecretKeySelector::default() };
+    let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
+    EnvVar { name: name.into(), value_from: Some(source), ..EnvVar::default() }
+}
+
+/// The same, where the Secret may lack the key: then the variable is not set.
+fn optional_secret_variable(name: &str, secret: &str, key: &str) -> EnvVar {
+    let key = SecretKeySelector { name: secret.into(), key: key.into(), optional: Some(true) };
     let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
     EnvVar { name: name.into(), value_from: Some(source), ..EnvVar::default() }
 }

@@ -45,6 +45,8 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         config: None,
         volumes: vec![volume],
         mounts: vec![mount],
+        beside: None,
+        paths: Vec::new(),
     }
 }
 
