@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+#[path = "operator/indigo.rs"]
+mod indigo;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
