@@ -71,7 +71,7 @@ mkdir -p "$layout/blobs/sha256"
 layer=$(put_blob "$work/layer.tar.gz")
 
 case $(uname -m) in x86_64) architecture=amd64 ;; aarch64) architecture=arm64 ;; *) die "no image for $(uname -m)" ;; esac
-jq --null-input --arg name "$name" --arg user "$IMAGE_USER:$IMAGE_USER" --arg diff_id "$diff_id" --arg architecture $architecture --args '{
+jq --null-input --arg name "$name" --arg user "$IMAGE_USER:$IMAGE_USER" --arg diff_id "$diff_id" --arg architecture "$architecture" --args '{
   $architecture, os: "linux",
   config: {User: $user, Entrypoint: ["/usr/local/bin/\($name)"], Cmd: $ARGS.positional, WorkingDir: "/home/nonroot",
     Labels: {"org.opencontainers.image.title": $name, "org.opencontainers.image.licenses": "MIT OR Apache-2.0"}},
