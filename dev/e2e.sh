@@ -52,6 +52,8 @@ cluster() {
   echo E2E_PDS_URLS="${PDS_PORTS[*]/#/http://$NODE_IP:}"
   echo E2E_IMAGES="$STATE/images"
   echo E2E_LEAKING_IMAGE="$(cat "$STATE/images/leaking-relay.name" 2>/dev/null)"
+  echo E2E_INDIGO_IMAGE="$(cat "$STATE/images/indigo-relay.name" 2>/dev/null)"
+  echo E2E_COLLECTIONDIR_IMAGE="$(cat "$STATE/images/collectiondir.name" 2>/dev/null)"
 }
 
 # Of the whole workspace: a selection of packages would compile their dependencies with other features, anew.
@@ -78,15 +80,28 @@ run_suite() {
   tally "e2e-$1"
 }
 
-# The relay that leaks on demand has an image for the suite alone: no other target makes it.
-make_leaking_image() {
-  step e2e-image "Making the image of the relay that leaks" \
-    "$ROOT/dev/image/build.sh" leaking-relay "$CARGO_TARGET_DIR/release/leaking-relay"
-  step e2e-import "Loading it into the cluster" as_root "$ROOT/dev/cluster/import.sh" leaking-relay
+# load_image NAME BINARY ARGUMENT…: makes an image for the suites alone, which no other target makes, and loads it into the
+# cluster.
+load_image() {
+  step "e2e-image-$1" "Making the image $1" "$ROOT/dev/image/build.sh" "$@"
+  step "e2e-import-$1" "Loading it into the cluster" as_root "$ROOT/dev/cluster/import.sh" "$1"
+}
+
+# load_images SUITE: a relay that leaks on demand, or the relay of indigo and its directory.
+load_images() {
+  case $1 in
+    memory) load_image leaking-relay "$CARGO_TARGET_DIR/release/leaking-relay" ;;
+    operator)
+      "$ROOT/dev/tools/build.sh" indigo indigo-relay
+      load_image indigo-relay "$STATE/bin/indigo-relay" serve
+      load_image collectiondir "$STATE/bin/collectiondir"
+      ;;
+  esac
 }
 
 main() {
   local suite chosen=("$@")
+  ulimit -n "$(ulimit -Hn)" # some tests are thousands of consumers
   (($#)) || mapfile -t chosen < <(suites)
   for suite in "${chosen[@]}"; do
     [ -e "$ROOT/e2e/tests/$suite.rs" ] || die "there is no suite $suite; there are: $(suites | xargs)"
@@ -95,7 +110,7 @@ main() {
   if needs_any_cluster "${chosen[@]}"; then
     is_running || trap '"$ROOT/dev/down.sh"' EXIT
     "$ROOT/dev/up.sh"
-    [[ " ${chosen[*]} " != *" memory "* ]] || make_leaking_image
+    for suite in "${chosen[@]}"; do load_images "$suite"; done
   fi
   "$ROOT/dev/tools/build.sh" helm indigo prometheus prometheus-operator dashboard
   "$ROOT/dev/network/run.sh"

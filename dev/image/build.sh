@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# build.sh NAME BINARY: makes the OCI image of one program, without a container tool, and prints its name in a cluster.
+# build.sh NAME BINARY [ARGUMENT…]: makes the OCI image of one program, which it runs with these arguments where nobody names
+# others; without a container tool. Prints its name in a cluster.
 #
 #   .dev/images/NAME/     an OCI image layout, for a registry: skopeo copy oci:.dev/images/NAME:dev docker://…
 #   .dev/images/NAME.tar  the same as an archive, for a cluster's containerd: ctr images import
@@ -12,11 +13,13 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 name=$1 binary=$2
+shift 2
+arguments=("$@")
 repository=relay.local/$name
 layout=$STATE/images/$name
 
 # What it is made from; the same again needs no work.
-from=$(key "$name" "$binary" "${BASH_SOURCE[0]}")
+from=$(key "$name ${arguments[*]}" "$binary" "${BASH_SOURCE[0]}")
 if [ "$(cat "$layout.from" 2>/dev/null)" = "$from" ]; then
   cat "$layout.name"
   exit
@@ -68,12 +71,12 @@ mkdir -p "$layout/blobs/sha256"
 layer=$(put_blob "$work/layer.tar.gz")
 
 case $(uname -m) in x86_64) architecture=amd64 ;; aarch64) architecture=arm64 ;; *) die "no image for $(uname -m)" ;; esac
-jq --null-input --arg name "$name" --arg user "$IMAGE_USER:$IMAGE_USER" --arg diff_id "$diff_id" --arg architecture $architecture '{
+jq --null-input --arg name "$name" --arg user "$IMAGE_USER:$IMAGE_USER" --arg diff_id "$diff_id" --arg architecture "$architecture" --args '{
   $architecture, os: "linux",
-  config: {User: $user, Entrypoint: ["/usr/local/bin/\($name)"], WorkingDir: "/home/nonroot",
+  config: {User: $user, Entrypoint: ["/usr/local/bin/\($name)"], Cmd: $ARGS.positional, WorkingDir: "/home/nonroot",
     Labels: {"org.opencontainers.image.title": $name, "org.opencontainers.image.licenses": "MIT OR Apache-2.0"}},
   rootfs: {type: "layers", diff_ids: [$diff_id]}
-}' >"$work/config.json"
+}' "${arguments[@]}" >"$work/config.json"
 config=$(put_blob "$work/config.json")
 
 jq --null-input --argjson config "$config" --argjson layer "$layer" '

@@ -1,4 +1,4 @@
-// The reference PDS, on SQLite, known to the network as http://HOST:PORT. What it mails is in DATA/mail.jsonl.
+// The reference PDS, on SQLite, known to the network as http://KNOWN:PORT. What it mails is in DATA/mail.jsonl.
 const { appendFileSync, mkdirSync, writeFileSync } = require('node:fs')
 const { join } = require('node:path')
 const { Secp256k1Keypair } = require('@atproto/crypto')
@@ -9,12 +9,13 @@ const { rotateKeys } = require('@atproto/pds/dist/scripts/rotate-keys')
 // more often than that.
 const CRAWL_REQUEST_INTERVAL_MS = 10_000
 
-exports.startPds = async ({ host, port, plc, data, handleDomain, crawlers }) => {
+exports.startPds = async ({ host, known, port, plc, data, handleDomain, crawlers }) => {
+  const { host: authority, origin } = new URL(`http://${known}:${port}`) // without the port, where it is 80
   const blobs = join(data, 'blobs')
   mkdirSync(blobs, { recursive: true })
   const env = {
-    port,
-    serviceDid: `did:web:${host}%3A${port}`,
+    port: port === 80 ? 8080 : port, // for the issuer of OAuth alone, which names no default port
+    serviceDid: `did:web:${encodeURIComponent(authority)}`,
     dataDirectory: data,
     blobstoreDiskLocation: blobs,
     didPlcUrl: plc,
@@ -29,11 +30,11 @@ exports.startPds = async ({ host, port, plc, data, handleDomain, crawlers }) => 
   }
 
   const config = envToCfg(env)
-  config.service.hostname = `${host}:${port}` // what its requestCrawl names
+  config.service.hostname = authority // what its requestCrawl names
   config.service.port = { host, port } // reaches Node's listen() unchanged
   const pds = await PDS.create(config, envToSecrets(env))
   // What its DID documents name. Set only now, because OAuth, set up above, takes plain HTTP from localhost alone.
-  config.service.publicUrl = `http://${host}:${port}`
+  config.service.publicUrl = origin
   pds.ctx.mailer.transporter.use('stream', ({ data: { to, subject, text } }, done) => {
     appendFileSync(join(data, 'mail.jsonl'), JSON.stringify({ to, subject, text }) + '\n')
     done()

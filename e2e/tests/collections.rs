@@ -41,7 +41,7 @@ async fn people(world: &World, count: usize) -> Result<Vec<Account>> {
 async fn delete(world: &World, account: &Account) -> Result<()> {
     account.tell("server.requestAccountDelete").await?;
     let pds = world.pds_urls.iter().position(|url| *url == account.pds).context("a PDS of another network")?;
-    account.delete(&world.mailed_token(pds, account)?).await
+    account.delete(&world.network.mailed_token(pds, account)?).await
 }
 
 /// DIDs that no directory of identities knows, all of them before any real one in the order of pages.

@@ -66,7 +66,7 @@ async fn under_more_than_it_can_hold_a_relay_is_not_killed_and_still_delivers() 
         },
     });
     let relay = Deployed::create(&cluster, "e2e-crowded", spec).await?;
-    telling(&relay, crowded(&cluster, &relay, &mut crowd, seconds)).await?;
+    relay.telling(crowded(&cluster, &relay, &mut crowd, seconds)).await?;
     relay.delete().await
 }
 
@@ -200,7 +200,7 @@ async fn a_leak_ends_in_a_planned_restart_that_loses_nothing() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let memory = json!({ "request": "128Mi", "limit": "256Mi", "resize": "Never" });
     let relay = Deployed::create(&cluster, "e2e-leaking", leaking(&cluster, "leaking.test", memory)?).await?;
-    telling(&relay, leaked(&cluster, &relay)).await?;
+    relay.telling(leaked(&cluster, &relay)).await?;
     relay.delete().await
 }
 
@@ -259,7 +259,7 @@ async fn where_it_may_grow_the_limit_grows_first() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let memory = json!({ "request": "128Mi", "limit": "256Mi", "max": "320Mi", "resize": "InPlace" });
     let relay = Deployed::create(&cluster, "e2e-growing", leaking(&cluster, "growing.test", memory)?).await?;
-    telling(&relay, grown(&relay)).await?;
+    relay.telling(grown(&relay)).await?;
     relay.delete().await
 }
 
@@ -309,7 +309,7 @@ async fn a_kill_is_called_a_kill() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let memory = json!({ "request": "128Mi", "limit": "256Mi" });
     let relay = Deployed::create(&cluster, "e2e-hog", leaking(&cluster, "hog.test", memory)?).await?;
-    telling(&relay, killed(&relay)).await?;
+    relay.telling(killed(&relay)).await?;
     relay.delete().await
 }
 
@@ -361,17 +361,6 @@ async fn the_release_has_no_faults() -> Result<()> {
 }
 
 // ---- help ----
-
-/// Runs a part of a test; where that fails, tells what became of the relay.
-async fn telling(relay: &Deployed<'_>, test: impl Future<Output = Result<()>>) -> Result<()> {
-    match test.await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            let story = relay.story().await;
-            bail!("{error:#}\n{story}")
-        }
-    }
-}
 
 /// A PDS as `spec.upstream.hosts` names it.
 fn host(url: &str) -> Result<String> {

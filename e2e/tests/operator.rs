@@ -5,10 +5,12 @@
 #[path = "operator/access.rs"]
 mod access;
 mod common;
-#[path = "operator/monitoring.rs"]
-mod monitoring;
+#[path = "operator/indigo.rs"]
+mod indigo;
 #[path = "operator/kubectl.rs"]
 mod kubectl;
+#[path = "operator/monitoring.rs"]
+mod monitoring;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -297,7 +297,7 @@ async fn an_account_of_the_reference_pds_through_its_whole_life() -> Result<()> 
     assert_active(&world, &account, "activation").await?;
 
     // The reference consumer verifies the post with the new key, as the relay does.
-    world.rotate_key(0, &did).await?;
+    world.network.rotate_key(0, &did).await?;
     watch.expect("new signing key", &["identity", "sync"]).await?;
     assert_active(&world, &account, "new signing key").await?;
     account.post("Signed with another key.").await?;
@@ -311,7 +311,7 @@ async fn an_account_of_the_reference_pds_through_its_whole_life() -> Result<()> 
 
     // Migration, as https://atproto.com/guides/account-migration describes it. All that passes is from the new PDS.
     account.tell("identity.requestPlcOperationSignature").await?;
-    let token = world.mailed_token(0, &account)?;
+    let token = world.network.mailed_token(0, &account)?;
     let copy = account.copy_to(&second).await?;
     watch.at_pds = Consumer::reference(&world.place.at(&second), 0)?;
     account.hand_over(&copy, &token).await?;
@@ -333,7 +333,7 @@ async fn an_account_of_the_reference_pds_through_its_whole_life() -> Result<()> 
     .await?;
 
     copy.tell("server.requestAccountDelete").await?;
-    let token = world.mailed_token(1, &copy)?;
+    let token = world.network.mailed_token(1, &copy)?;
     copy.delete(&token).await?;
     let seen = watch.expect("deletion", &["account"]).await?;
     assert_eq!((&seen[0]["active"], &seen[0]["status"]), (&json!(false), &json!("deleted")));

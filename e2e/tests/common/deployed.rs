@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
@@ -156,14 +156,23 @@ impl<'a> Deployed<'a> {
         .await
     }
 
+    /// Runs a test; where it fails, its error tells what became of the relay too.
+    pub async fn telling(&self, test: impl Future<Output = Result<()>>) -> Result<()> {
+        match test.await {
+            Ok(()) => Ok(()),
+            Err(error) => bail!("{error:#}\n{}", self.story().await),
+        }
+    }
+
     /// All that tells what became of it, for a test that fails.
-    pub async fn story(&self) -> String {
+    async fn story(&self) -> String {
         let container = self.container().await.map(|status| {
             format!("restarts {}, state {:?}, before {:?}", status.restart_count, status.state, status.last_state)
         });
         let status = self.relay().await.map(|relay| relay.data["status"].to_string());
         let memory = self.status().await.map(|status| status["memory"].to_string());
-        let mut log = kube::api::LogParams { tail_lines: Some(30), ..Default::default() };
+        let of_relay = Some("relay".to_owned());
+        let mut log = kube::api::LogParams { tail_lines: Some(30), container: of_relay, ..Default::default() };
         let now = self.cluster.pods().logs(&self.pod_name(), &log).await;
         log.previous = true;
         let before = self.cluster.pods().logs(&self.pod_name(), &log).await;

@@ -9,6 +9,8 @@ pub mod directory;
 pub mod fake_directory;
 pub mod images;
 pub mod kinds;
+pub mod names;
+pub mod network;
 pub mod pds;
 pub mod prometheus;
 pub mod relay;
@@ -94,10 +96,15 @@ impl Cluster {
     }
 
     pub async fn admin_token_of(&self, relay: &str) -> Result<String> {
+        self.secret_of(relay, "token").await
+    }
+
+    /// What the admin Secret of a relay has under a key.
+    pub async fn secret_of(&self, relay: &str, key: &str) -> Result<String> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let secret = secrets.get(&format!("{relay}-admin")).await?;
-        let token = secret.data.unwrap_or_default().remove("token").context("the admin secret has no token")?;
-        Ok(String::from_utf8(token.0)?)
+        let value = secret.data.unwrap_or_default().remove(key);
+        Ok(String::from_utf8(value.with_context(|| format!("the admin secret has no {key}"))?.0)?)
     }
 
     /// Waits until the relay has a condition with status True for its present generation.

@@ -36,7 +36,9 @@ pub use backfill::{
     CrawlSpec, SOURCES_NEED_COLLECTIONS, VerifySpec,
 };
 pub use backup::{BackupSpec, BackupStatus, SnapshotStatus};
-pub use collections::{BUNDLED_HAS_COLLECTIONS, CollectionsSpec};
+pub use collections::{
+    BUNDLED_HAS_COLLECTIONS, COLLECTIONS_IMAGE_NEEDS_INDIGO, COLLECTIONS_IMAGE_NEEDS_NAME, CollectionsSpec,
+};
 pub use database::{
     CLUSTER_RELAY_NAME, CLUSTER_RELAY_NAME_MAX, CloudNativePgSpec, DatabaseKind, DatabaseSecretRef, DatabaseSpec,
     ONE_DATABASE,

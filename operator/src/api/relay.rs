@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{AccessSpec, HOST_NETWORK_NEEDS_BUNDLED};
 use super::backfill::BackfillSpec;
 use super::backup::BackupSpec;
-use super::collections::{BUNDLED_HAS_COLLECTIONS, CollectionsSpec};
+use super::collections::{BUNDLED_HAS_COLLECTIONS, COLLECTIONS_IMAGE_NEEDS_INDIGO, CollectionsSpec};
 use super::database::{CLUSTER_RELAY_NAME, CLUSTER_RELAY_NAME_MAX, DatabaseSpec};
 use super::firehose::{FirehoseSpec, MAX_SIZE_NEEDS_ROOM};
 use super::image::ImageSpec;
@@ -60,6 +60,9 @@ use super::validation::ValidationSpec;
     validation = Rule::new(format!(
         "!has(self.spec.database) || !has(self.spec.database.cloudNativePG) || size(self.metadata.name) <= {CLUSTER_RELAY_NAME_MAX}"
     )).message(CLUSTER_RELAY_NAME),
+    validation = Rule::new(
+        "self.spec.implementation == 'Indigo' || !has(self.spec.collections) || !has(self.spec.collections.image)"
+    ).message(COLLECTIONS_IMAGE_NEEDS_INDIGO),
     printcolumn(name = "Implementation", type_ = "string", json_path = ".spec.implementation", priority = 1),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),

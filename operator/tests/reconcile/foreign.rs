@@ -21,6 +21,7 @@ fn indigo() -> Value {
         "implementation": "Indigo",
         "image": {"repository": "registry.example.com/relay", "tag": "v1"},
         "memory": {"limit": "1Gi"},
+        "collections": {"enabled": false},
     })
 }
 

@@ -17,7 +17,7 @@ pub(super) fn build(relay: &ValidRelay, profile: &Profile) -> Vec<OptionalChild>
 fn http_route(relay: &ValidRelay, profile: &Profile) -> Option<OptionalChild> {
     let Way::Route(parents) = &relay.access.front.as_ref()?.way else { return None };
     let mut ports: Vec<Port> = Vec::new();
-    for public in profile.public {
+    for public in &profile.public {
         if !ports.contains(&public.port) {
             ports.push(public.port);
         }

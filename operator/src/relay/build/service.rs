@@ -23,12 +23,17 @@ pub(super) fn firehose(relay: &ValidRelay, profile: &Profile) -> Service {
     if relay.access.service.type_ != ServiceType::ClusterIp && relay.access.dns.is_none() {
         metadata.annotations = Some(BTreeMap::from([(EXTERNAL_DNS_HOSTNAME.into(), relay.hostname.clone())]));
     }
+    // A Service knows no paths: what another program answers of the public API has a port of its own here.
+    let mut ports: Vec<ServicePort> = profile.public_ports().into_iter().map(port).collect();
+    if let Some(firehose) = ports.first_mut() {
+        firehose.node_port = relay.access.service.node_port;
+    }
     Service {
         metadata,
         spec: Some(ServiceSpec {
             type_: Some(type_.into()),
             selector: Some(names::selector_labels(&relay.name)),
-            ports: Some(vec![ServicePort { node_port: relay.access.service.node_port, ..port(profile.firehose) }]),
+            ports: Some(ports),
             ..ServiceSpec::default()
         }),
         ..Service::default()
@@ -44,7 +49,7 @@ pub(super) fn admin(relay: &ValidRelay, profile: &Profile) -> Service {
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".into()),
             selector: Some(names::selector_labels(&relay.name)),
-            ports: Some(firehose.into_iter().chain(profile.internal.iter().copied()).map(port).collect()),
+            ports: Some(firehose.into_iter().chain(profile.internal_ports()).map(port).collect()),
             publish_not_ready_addresses: Some(true),
             ..ServiceSpec::default()
         }),

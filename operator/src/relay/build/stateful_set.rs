@@ -17,7 +17,7 @@ use super::implementation::{Check, Port, Profile};
 use crate::api::{MemoryResize, PullPolicy};
 use crate::relay::byte_size::ByteSize;
 use crate::relay::names;
-use crate::relay::validate::{Cpu, Resources, ValidRelay};
+use crate::relay::validate::{Cpu, Image, Resources, ValidRelay};
 
 /// Where the volume is mounted.
 pub(super) const DATA_DIR: &str = "/data";
@@ -77,7 +77,7 @@ pub(super) fn build(relay: &ValidRelay, profile: Profile, fingerprint: &str, mem
 
 fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
     let volumes = std::mem::take(&mut profile.volumes);
-    let pull_secrets = relay.image.pull_secrets.iter();
+    let beside = profile.beside.take().map(|beside| beside.container);
     PodSpec {
         service_account_name: Some(names::service_account(&relay.name)),
         automount_service_account_token: Some(false),
@@ -91,9 +91,7 @@ fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
         tolerations: non_empty(relay.pod.tolerations.clone()),
         affinity: relay.pod.affinity.clone(),
         priority_class_name: relay.pod.priority_class.clone(),
-        image_pull_secrets: non_empty(
-            pull_secrets.map(|name| LocalObjectReference { name: name.clone() }).collect::<Vec<_>>(),
-        ),
+        image_pull_secrets: non_empty(pull_secrets(relay)),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(NONROOT),
@@ -103,24 +101,30 @@ fn pod(relay: &ValidRelay, mut profile: Profile, memory: Resources) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(relay, profile, memory)],
+        containers: std::iter::once(container(relay, profile, memory)).chain(beside).collect(),
         volumes: Some(volumes),
         ..PodSpec::default()
     }
+}
+
+/// The credentials for all images of the pod, each once.
+fn pull_secrets(relay: &ValidRelay) -> Vec<LocalObjectReference> {
+    let mut secrets: Vec<LocalObjectReference> = Vec::new();
+    for image in std::iter::once(&relay.image).chain(relay.directory.image()) {
+        for name in &image.pull_secrets {
+            if !secrets.iter().any(|secret| secret.name == *name) {
+                secrets.push(LocalObjectReference { name: name.clone() });
+            }
+        }
+    }
+    secrets
 }
 
 fn container(relay: &ValidRelay, profile: Profile, memory: Resources) -> Container {
     Container {
         name: CONTAINER.into(),
         image: Some(relay.image.reference.clone()),
-        image_pull_policy: Some(
-            match relay.image.pull_policy {
-                PullPolicy::Always => "Always",
-                PullPolicy::IfNotPresent => "IfNotPresent",
-                PullPolicy::Never => "Never",
-            }
-            .into(),
-        ),
+        image_pull_policy: Some(pull_policy(&relay.image)),
         args: profile.args,
         working_dir: profile.working_dir.map(str::to_owned),
         env: non_empty(env(relay, profile.env)),
@@ -139,12 +143,7 @@ fn container(relay: &ValidRelay, profile: Profile, memory: Resources) -> Contain
         readiness_probe: Some(probe(relay, profile.ready, 5, 2)),
         termination_message_path: Some("/dev/termination-log".into()),
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(confined()),
         volume_mounts: Some(std::iter::once(mount("data", DATA_DIR, None)).chain(profile.mounts).collect()),
         ..Container::default()
     }
@@ -168,6 +167,25 @@ fn quantities(memory: ByteSize, cpu: Option<Cpu>) -> BTreeMap<String, Quantity> 
 
 fn merged(others: &BTreeMap<String, String>, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
     others.clone().into_iter().chain(own).collect()
+}
+
+/// What a container of the pod may do on its node: nothing.
+pub(super) fn confined() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), ..Capabilities::default() }),
+        ..SecurityContext::default()
+    }
+}
+
+pub(super) fn pull_policy(image: &Image) -> String {
+    match image.pull_policy {
+        PullPolicy::Always => "Always",
+        PullPolicy::IfNotPresent => "IfNotPresent",
+        PullPolicy::Never => "Never",
+    }
+    .into()
 }
 
 fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {
@@ -195,7 +213,7 @@ fn data_claim(relay: &ValidRelay) -> PersistentVolumeClaim {
     }
 }
 
-fn probe(relay: &ValidRelay, check: Check, period_seconds: i32, failure_threshold: i32) -> Probe {
+pub(super) fn probe(relay: &ValidRelay, check: Check, period_seconds: i32, failure_threshold: i32) -> Probe {
     let named = |port: &str| IntOrString::String(port.into());
     let (http_get, tcp_socket) = match check {
         Check::Http(path, port) => {
@@ -216,7 +234,7 @@ fn probe(relay: &ValidRelay, check: Check, period_seconds: i32, failure_threshol
     }
 }
 
-fn port((name, port): Port) -> ContainerPort {
+pub(super) fn port((name, port): Port) -> ContainerPort {
     ContainerPort {
         name: Some(name.into()),
         container_port: port,

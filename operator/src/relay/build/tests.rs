@@ -138,8 +138,46 @@ fn objects_of_an_indigo_with_what_it_can_do() {
     spec["pod"]["env"] = json!({"RELAY_HOST_CONCURRENCY": "4"});
     spec["terminationGracePeriodSeconds"] = json!(90);
     spec["access"] = json!({"service": {"type": "NodePort", "nodePort": 30301}});
+    spec["image"]["pullSecrets"] = json!([{"name": "registry"}]);
+    spec["collections"] = json!({"minAccounts": 5, "image": {
+        "repository": "registry.example.com/collectiondir", "tag": "v1",
+        "pullSecrets": [{"name": "registry"}, {"name": "directory"}],
+    }});
     assert_eq!(unsupported(&valid(&spec, &full_world())), [""; 0], "all of it");
     assert_golden("indigo-full", &objects(&spec, &full_world()));
+}
+
+/// An indigo with its directory of collections.
+fn with_directory() -> Value {
+    let mut spec = foreign("Indigo");
+    spec["collections"] = json!({"image": {"repository": "registry.example.com/collectiondir", "tag": "v1"}});
+    spec
+}
+
+#[test]
+fn a_directory_that_is_switched_off_or_has_no_image_is_not_there() {
+    let mut off = with_directory();
+    off["collections"]["enabled"] = json!(false);
+    for spec in [off, foreign("Indigo")] {
+        let children = objects(&spec, &world());
+        let pod = children.stateful_set.spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.containers.iter().map(|container| &container.name).collect::<Vec<_>>(), [CONTAINER]);
+        assert_eq!(children.firehose_service.spec.unwrap().ports.unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_directory_has_a_token_of_its_own_and_its_paths_lead_to_it() {
+    let mut world = world();
+    world.admin.generated = true;
+    let relay = valid(&with_directory(), &world);
+    let data = objects(&with_directory(), &world).admin_secret.unwrap().data.unwrap();
+    let of = |key: &str| String::from_utf8(data[key].0.clone()).unwrap();
+    assert_eq!((of("token").as_str(), of("collections-token").len()), ("t0ken", 64));
+
+    let profile = Profile::of(&relay, relay.memory.at(relay.memory.limit)).unwrap();
+    assert_eq!(profile.public_ports(), [("firehose", 2470), ("collections", 2510)]);
+    assert_eq!(profile.internal_ports(), [("metrics", 2471), ("dir-metrics", 2511)]);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use kube::ResourceExt;
 use super::{foreign, storage};
 use crate::relay::Error;
 use crate::relay::apply::Applied;
-use crate::relay::endings::{EXIT_PLANNED_RESTART, Termination};
+use crate::relay::build::CONTAINER;
+use crate::relay::endings::{EXIT_PLANNED_RESTART, Termination, container};
 use crate::relay::read::World;
 use crate::relay::validate::{Invalid, ValidRelay};
 use crate::relay_admin::{AskError, Document};
@@ -177,11 +178,13 @@ fn workload(stateful_set: Option<&StatefulSet>, world: &World) -> Finding {
             None => bad("Unschedulable", message),
         };
     }
-    let container = status.container_statuses.as_deref().and_then(<[_]>::first);
+    let container = container(pod);
     if container.is_some_and(restarts_as_planned) {
         return waiting("Restarting", "The relay restarts, as it has planned.");
     }
-    if let Some((reason, message)) = container.and_then(trouble) {
+    // The relay first: the kubelet tells of containers in the order of their names.
+    let others = status.container_statuses.iter().flatten().filter(|other| other.name != CONTAINER);
+    if let Some((reason, message)) = container.into_iter().chain(others).find_map(trouble) {
         return bad(reason, &message);
     }
     if !runs_wanted_template(stateful_set, pod) {
@@ -212,6 +215,7 @@ fn restarts_as_planned(container: &ContainerStatus) -> bool {
 fn trouble(container: &ContainerStatus) -> Option<(&'static str, String)> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
     let kubelet = waiting.reason.as_deref()?;
+    let who = if container.name == CONTAINER { "The relay" } else { &container.name };
     let message = waiting.message.as_deref().unwrap_or_default();
     match kubelet {
         "ContainerCreating" | "PodInitializing" => None,
@@ -221,7 +225,7 @@ fn trouble(container: &ContainerStatus) -> Option<(&'static str, String)> {
             let message = last.message.as_deref().unwrap_or_default().trim();
             let said = Termination::parse(message).and_then(|said| said.message);
             let said = said.as_deref().unwrap_or(message);
-            Some(("CrashLooping", format!("The relay ended with exit code {} ({reason}): {said}", last.exit_code)))
+            Some(("CrashLooping", format!("{who} ended with exit code {} ({reason}): {said}", last.exit_code)))
         }
         "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
             Some(("ImageNotPulled", format!("{kubelet}: {message}")))

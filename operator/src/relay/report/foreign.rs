@@ -134,6 +134,7 @@ mod tests {
                 "hostname": "relay.test", "implementation": implementation,
                 "image": {"repository": "r.test/relay", "tag": "1"},
                 "database": {"externalSecretRef": {"name": "relay-db", "key": "uri"}},
+                "collections": {"enabled": false},
             });
             for (name, field) in fields.as_object().unwrap() {
                 spec[name] = field.clone();
@@ -156,6 +157,8 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             ("Indigo", json!({}), "Indigo does what the spec says."),
+            ("Indigo", json!({"collections": {}}), "Indigo gets nothing of: spec.collections.enabled without spec.collections.image."),
+            ("Indigo", json!({"collections": {"image": {"repository": "r.test/collectiondir", "tag": "1"}}}), "Indigo does what the spec says."),
             ("Indigo", upstream.clone(), "Indigo gets nothing of: spec.upstream.hosts, spec.upstream.limits.eventsPerSecond."),
             ("Indigo", crawl.clone(), "Indigo gets nothing of: spec.validation.mode, spec.backfill."),
             ("Indigo", json!({"validation": {"mode": "Lenient"}, "firehose": {"replayWindow": "2h"}}), "Indigo does what the spec says."),

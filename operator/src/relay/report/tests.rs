@@ -127,6 +127,29 @@ fn a_crash_is_told_with_the_last_words() {
 }
 
 #[test]
+fn a_container_beside_the_relay_that_crashes_is_told_by_name() {
+    let status = |name: &str, state: Value| {
+        json!({
+            "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 1, "state": state,
+            "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no database"}},
+        })
+    };
+    let (waits, runs) = (json!({"waiting": {"reason": "CrashLoopBackOff"}}), json!({"running": {}}));
+    let workload = |directory: &Value, relay_state: &Value| {
+        // The kubelet tells of containers in the order of their names.
+        let both = json!([status("collectiondir", directory.clone()), status("relay", relay_state.clone())]);
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        let pod = pod(json!({"phase": "Running", "conditions": ready, "containerStatuses": both}));
+        let world = World { pod: Some(Arc::new(pod)), ..world() };
+        let applied = Ok(Applied { stateful_set: Some(Arc::new(stateful_set())), ..Applied::default() });
+        findings(&valid(&minimal(), &world), &world, &applied)[1].clone()
+    };
+    assert_eq!(workload(&waits, &runs).message, "collectiondir ended with exit code 1 (Error): no database");
+    assert_eq!(workload(&waits, &waits).message, "The relay ended with exit code 1 (Error): no database");
+    assert_eq!(workload(&runs, &runs).reason, "PodReady");
+}
+
+#[test]
 fn what_keeps_the_relay_from_delivering_is_said() {
     #[rustfmt::skip]
     let table = [

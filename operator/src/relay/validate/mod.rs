@@ -6,6 +6,7 @@
 mod access;
 mod backfill;
 mod backup;
+mod collections;
 mod database;
 mod implementation;
 mod memory;
@@ -34,6 +35,7 @@ use crate::secret::Redacted;
 pub use access::{Access, Guard, Targets, Tls, Way};
 pub(super) use access::{ingress_addresses, private_address, service_addresses};
 pub use backup::Backup;
+pub use collections::Directory;
 pub use database::{Database, allowed_change};
 pub use memory::{Memory, Resources};
 pub use monitoring::{Alerts, Dashboards, Monitoring, Scrape};
@@ -92,6 +94,8 @@ pub struct ValidRelay {
     pub settings: Settings,
     /// What Prometheus and Grafana get to see.
     pub monitoring: Monitoring,
+    /// The directory of collections.
+    pub directory: Directory,
     /// What is declared of backfills.
     pub backfill: BackfillSpec,
     /// The database of decisions.
@@ -265,7 +269,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
     if spec.hostname.len() > MAX_HOSTNAME {
         return Err(Invalid::Spec(format!("spec.hostname has more than {MAX_HOSTNAME} characters")));
     }
-    let image = image(&spec.image, default_image)?;
+    let image = image("spec.image", &spec.image, default_image)?;
     let memory = memory::memory(&spec.memory)?;
     implementation::check(spec, &memory)?;
     implementation::check_unchanged(spec.implementation, world.stateful_set.as_deref())?;
@@ -290,6 +294,7 @@ pub fn validate(relay: &Relay, world: &World, default_image: &str) -> Result<Val
         settings: settings::settings(spec, &storage)?,
         storage,
         monitoring: monitoring::monitoring(&spec.monitoring)?,
+        directory: collections::directory(spec)?,
         backfill: backfill::backfill(&spec.backfill)?,
         database: database::database(&name, &spec.database, world, allowed)?,
         sibling_token: match (spec.implementation, &world.sibling_token) {
@@ -327,31 +332,30 @@ fn size(path: &str, text: &str) -> Result<ByteSize, Invalid> {
     ByteSize::parse(text).ok_or_else(|| Invalid::Spec(format!("{path} is {text:?}: too large")))
 }
 
-fn image(spec: &ImageSpec, default: &str) -> Result<Image, Invalid> {
+/// The image that the spec has at `path`, or else the default.
+fn image(path: &str, spec: &ImageSpec, default: &str) -> Result<Image, Invalid> {
     let reference = match (&spec.repository, &spec.tag, &spec.digest) {
         (None, None, None) => default.to_owned(),
-        (None, _, _) => {
-            return Err(Invalid::Spec("spec.image: tag and digest need a repository".into()));
-        }
+        (None, _, _) => return Err(Invalid::Spec(format!("{path}: tag and digest need a repository"))),
         (Some(_), None, None) => {
-            return Err(Invalid::Spec("spec.image: name a tag or a digest of the repository".into()));
+            return Err(Invalid::Spec(format!("{path}: name a tag or a digest of the repository")));
         }
         (Some(repository), tag, digest) => {
-            check("spec.image.repository", repository, patterns::IMAGE_REPOSITORY)?;
+            check(&format!("{path}.repository"), repository, patterns::IMAGE_REPOSITORY)?;
             let mut reference = repository.clone();
             if let Some(tag) = tag {
-                check("spec.image.tag", tag, patterns::IMAGE_TAG)?;
+                check(&format!("{path}.tag"), tag, patterns::IMAGE_TAG)?;
                 reference += &format!(":{tag}");
             }
             if let Some(digest) = digest {
-                check("spec.image.digest", digest, patterns::IMAGE_DIGEST)?;
+                check(&format!("{path}.digest"), digest, patterns::IMAGE_DIGEST)?;
                 reference += &format!("@{digest}");
             }
             reference
         }
     };
     for secret in &spec.pull_secrets {
-        check("spec.image.pullSecrets", &secret.name, patterns::OBJECT_NAME)?;
+        check(&format!("{path}.pullSecrets"), &secret.name, patterns::OBJECT_NAME)?;
     }
     Ok(Image {
         reference,

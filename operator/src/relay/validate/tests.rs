@@ -195,6 +195,8 @@ fn a_relay_of_another_project_needs_what_it_cannot_do_without() {
         ("Indigo", "/database", json!({})),
         ("Zlay", "/memory", json!({"limit": "256Mi"})),
         ("Indigo", "/memory", json!({"limit": "1Gi", "max": "2Gi"})),
+        ("Indigo", "/collections", json!({"image": {"repository": "r.test/collectiondir", "tag": "1"}})),
+        ("Zlay", "/collections", json!({"enabled": false})),
     ];
     for (implementation, path, value) in good {
         let spec = with(foreign(implementation), path, value.clone());
@@ -210,6 +212,11 @@ fn a_relay_of_another_project_needs_what_it_cannot_do_without() {
         ("Zlay", "/memory", json!({"limit": "255Mi"}), "needs a memory.limit of at least 256Mi"),
         ("Indigo", "/memory", json!({"resize": "InPlace"}), "InPlace needs implementation: Bundled"),
         ("Zlay", "/memory", json!({"resize": "InPlace", "max": "8Gi"}), "InPlace needs implementation: Bundled"),
+        ("Zlay", "/collections", json!({"image": {"repository": "r.test/dir", "tag": "1"}}), "runs beside indigo alone"),
+        ("Bundled", "/collections", json!({"image": {"repository": "r.test/dir", "tag": "1"}}), "runs beside indigo alone"),
+        ("Indigo", "/collections", json!({"image": {}}), "collections.image needs a repository"),
+        ("Indigo", "/collections", json!({"image": {"repository": "r.test/dir"}}), "name a tag or a digest"),
+        ("Indigo", "/collections/image", json!({"repository": "r.test/dir:1", "tag": "1"}), "write the image without its tag"),
     ];
     for (implementation, path, value, sentence) in bad {
         let spec = with(foreign(implementation), path, value.clone());

@@ -34,7 +34,7 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
         env: env(relay),
         firehose: PUBLIC_PORT,
         internal: vec![(ADMIN, ADMIN_PORT)],
-        public: &PUBLIC,
+        public: PUBLIC.into(),
         metrics: vec![ADMIN],
         admin_at_firehose: false,
         alive: Check::Http("/livez", ADMIN),
@@ -42,6 +42,7 @@ pub(super) fn profile(relay: &ValidRelay) -> Result<Profile, toml::ser::Error> {
         volumes: vec![config_volume(relay, &config), token_volume(relay)],
         config: Some(config),
         mounts: vec![mount("config", CONFIG_DIR, Some(true)), mount("token", TOKEN_DIR, Some(true))],
+        beside: None,
     })
 }
 

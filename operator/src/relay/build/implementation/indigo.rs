@@ -1,6 +1,6 @@
 //! The relay of indigo: one process in Go that is configured by its environment.
 
-use super::{Check, FIREHOSE, MetricNames, Port, Profile, Public, scratch, secret_variable, variable};
+use super::{Check, FIREHOSE, MetricNames, Port, Profile, Public, collectiondir, scratch, secret_variable, variable};
 use crate::api::patterns::HOSTNAME;
 use crate::api::{LogLevel, UpstreamSpec, ValidationMode};
 use crate::relay::build::stateful_set::DATA_DIR;
@@ -98,14 +98,20 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         LogLevel::Debug => env.push(variable("RELAY_LOG_LEVEL", "debug")),
     }
     let (volume, mount) = scratch();
+    let beside = relay.directory.image().map(|image| collectiondir::beside(relay, image, API_PORT));
+    let (mut public, mut metrics) = (PUBLIC.to_vec(), vec![METRICS_NAME]);
+    if let Some(beside) = &beside {
+        public.splice(0..0, collectiondir::PUBLIC);
+        metrics.push(beside.metrics.0);
+    }
     Profile {
         args: None,
         working_dir: None,
         env,
         firehose: API,
         internal: vec![(METRICS_NAME, i32::from(METRICS_PORT))],
-        metrics: vec![METRICS_NAME],
-        public: &PUBLIC,
+        metrics,
+        public,
         admin_at_firehose: true,
         // The banner; its health asks the database.
         alive: Check::Http("/", FIREHOSE),
@@ -113,6 +119,7 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         config: None,
         volumes: vec![volume],
         mounts: vec![mount],
+        beside,
     }
 }
 
@@ -139,8 +146,10 @@ pub(super) fn takes(settings: &Settings, path: &str) -> bool {
         | "spec.firehose.trustForwardedFor"
         | "spec.firehose.initialSeq"
         | "spec.collections.enabled"
+        | "spec.collections.image"
         | "spec.logLevel" => true,
         "spec.upstream.siblingRelays" => siblings(&settings.upstream).len() == settings.upstream.sibling_relays.len(),
+        "spec.collections.minAccounts" => settings.collections.image.is_some(),
         "spec.validation.mode" => settings.validation.mode == ValidationMode::Lenient,
         _ => false,
     }

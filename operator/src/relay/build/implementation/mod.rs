@@ -1,16 +1,19 @@
 //! What differs between the programs that a relay may be: a profile for each, which the builders of the objects ask.
 
 mod bundled;
+mod collectiondir;
 mod indigo;
 mod said;
 mod zlay;
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, EnvVar, EnvVarSource, SecretKeySelector, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, SecretKeySelector, Volume, VolumeMount,
+};
 
 use super::stateful_set::mount;
 use crate::api::Implementation;
 use crate::relay::names;
-use crate::relay::validate::{Resources, SecretKey, ValidRelay};
+use crate::relay::validate::{Directory, Resources, SecretKey, ValidRelay};
 use crate::relay_admin::ADMIN_PORT;
 
 /// Port of a container, and of a Service: its name, which probes and Services refer to, and its number.
@@ -35,7 +38,7 @@ pub(super) struct Profile {
     /// The rest, for the cluster only.
     pub(super) internal: Vec<Port>,
     /// What a proxy in front of it leads to. The rest of its paths is nothing to the internet.
-    pub(super) public: &'static [Public],
+    pub(super) public: Vec<Public>,
     /// Names of the internal ports that answer `GET /metrics`, to everybody; the first is that of the relay itself.
     pub(super) metrics: Vec<&'static str>,
     /// The Service for the cluster has the firehose's port too: there the program has its admin API.
@@ -50,6 +53,16 @@ pub(super) struct Profile {
     pub(super) volumes: Vec<Volume>,
     /// Where they are.
     pub(super) mounts: Vec<VolumeMount>,
+    /// What runs beside it.
+    pub(super) beside: Option<Beside>,
+}
+
+/// A program that runs beside the relay, in its pod.
+pub(super) struct Beside {
+    /// Its container.
+    pub(super) container: Container,
+    /// Its metrics.
+    pub(super) metrics: Port,
 }
 
 /// Something that everybody may ask a program for.
@@ -103,6 +116,23 @@ pub(in crate::relay) struct MetricNames {
 }
 
 impl Profile {
+    /// Ports for everybody, that of the firehose first; not those that are public by a proxy alone.
+    pub(super) fn public_ports(&self) -> Vec<Port> {
+        let mut ports = vec![self.firehose];
+        for Public { port, .. } in &self.public {
+            if !ports.contains(port) && !self.internal.contains(port) {
+                ports.push(*port);
+            }
+        }
+        ports
+    }
+
+    /// Ports for the cluster only.
+    pub(super) fn internal_ports(&self) -> Vec<Port> {
+        let beside = self.beside.as_ref().map(|beside| beside.metrics);
+        self.internal.iter().copied().chain(beside).collect()
+    }
+
     pub(super) fn of(relay: &ValidRelay, memory: Resources) -> Result<Self, toml::ser::Error> {
         match relay.implementation {
             Implementation::Bundled => bundled::profile(relay),
@@ -113,7 +143,11 @@ impl Profile {
 
     /// Name of the Service that has `port`.
     pub(super) fn service_of(&self, relay: &ValidRelay, port: Port) -> String {
-        if port == self.firehose { names::firehose_service(&relay.name) } else { names::admin(&relay.name) }
+        if self.public_ports().contains(&port) {
+            names::firehose_service(&relay.name)
+        } else {
+            names::admin(&relay.name)
+        }
     }
 }
 
@@ -143,7 +177,10 @@ pub(in crate::relay) fn unsupported(relay: &ValidRelay) -> Vec<&'static str> {
         Implementation::Indigo => indigo::takes,
         Implementation::Zlay => zlay::takes,
     };
-    said::said(relay).into_iter().filter(|path| !takes(&relay.settings, path)).collect()
+    // What is there by default says nothing, and is missed all the same.
+    let lacks_directory = relay.implementation == Implementation::Indigo && relay.directory == Directory::OfRelay;
+    let directory = lacks_directory.then_some("spec.collections.enabled without spec.collections.image");
+    said::said(relay).into_iter().filter(|path| !takes(&relay.settings, path)).chain(directory).collect()
 }
 
 fn variable(name: &str, value: impl Into<String>) -> EnvVar {
@@ -153,6 +190,13 @@ fn variable(name: &str, value: impl Into<String>) -> EnvVar {
 /// A variable with a secret: it comes from the Secret, and is in no other object.
 fn secret_variable(name: &str, secret: &SecretKey) -> EnvVar {
     let key = SecretKeySelector { name: secret.name.clone(), key: secret.key.clone(), ..SecretKeySelector::default() };
+    let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
+    EnvVar { name: name.into(), value_from: Some(source), ..EnvVar::default() }
+}
+
+/// The same, where the Secret may lack the key: then the variable is not set.
+fn optional_secret_variable(name: &str, secret: &str, key: &str) -> EnvVar {
+    let key = SecretKeySelector { name: secret.into(), key: key.into(), optional: Some(true) };
     let source = EnvVarSource { secret_key_ref: Some(key), ..EnvVarSource::default() };
     EnvVar { name: name.into(), value_from: Some(source), ..EnvVar::default() }
 }

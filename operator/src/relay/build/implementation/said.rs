@@ -33,7 +33,7 @@ pub(super) fn said(relay: &ValidRelay) -> Vec<&'static str> {
         trust_forwarded_for,
         initial_seq,
     } = firehose;
-    let CollectionsSpec { enabled, min_accounts } = collections;
+    let CollectionsSpec { enabled, min_accounts, image: _ } = collections;
     let fields = [
         ("spec.memory.identityCache", relay.memory.identity_cache.is_some()),
         ("spec.memory.blockCache", relay.memory.block_cache.is_some()),

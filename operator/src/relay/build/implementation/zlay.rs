@@ -53,7 +53,7 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         env,
         firehose: (FIREHOSE, FIREHOSE_PORT),
         internal: vec![(ADMIN, i32::from(ADMIN_PORT))],
-        public: &PUBLIC,
+        public: PUBLIC.into(),
         metrics: vec![ADMIN],
         admin_at_firehose: false,
         alive: Check::Tcp(FIREHOSE),
@@ -61,6 +61,7 @@ pub(super) fn profile(relay: &ValidRelay, memory: Resources) -> Profile {
         config: None,
         volumes: vec![volume],
         mounts: vec![mount],
+        beside: None,
     }
 }
 

@@ -203,11 +203,13 @@ fn consumers_reach_what_is_public_and_nobody_the_admin_api() {
 
 #[test]
 fn every_public_path_of_a_profile_is_at_a_port_that_it_has() {
-    for spec in [minimal(), foreign("Indigo"), zlay()] {
+    let mut with_directory = foreign("Indigo");
+    with_directory["collections"] = json!({"image": {"repository": "r.test/collectiondir", "tag": "1"}});
+    for spec in [minimal(), foreign("Indigo"), with_directory, zlay()] {
         let relay = valid(&spec, &full_world());
         let profile = Profile::of(&relay, relay.memory.at(relay.memory.limit)).unwrap();
-        for Public { path, port } in profile.public {
-            assert!(*port == profile.firehose || profile.internal.contains(port), "{path:?}");
+        for Public { path, port } in &profile.public {
+            assert!(profile.public_ports().contains(port) || profile.internal.contains(port), "{path:?}");
         }
     }
 }
