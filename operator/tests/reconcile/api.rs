@@ -206,13 +206,9 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, headers: Heade
             None => {
                 let before = inner.objects.get(&path).cloned().unwrap_or_default();
                 let object = match content_type {
-                    "application/merge-patch+json" => merged(before.clone(), &body),
                     "application/json-patch+json" => replaced(before.clone(), &body),
                     _ => applied(&before, body),
                 };
-                if let Err(message) = valid(&object) {
-                    return failure(StatusCode::UNPROCESSABLE_ENTITY, message);
-                }
                 inner.store_controlled(path, &before, object)
             }
         },
@@ -261,23 +257,6 @@ impl Inner {
     }
 }
 
-/// `object` after a JSON merge patch.
-fn merged(mut object: Value, patch: &Value) -> Value {
-    let Some(fields) = patch.as_object() else { return patch.clone() };
-    if !object.is_object() {
-        object = json!({});
-    }
-    for (name, value) in fields {
-        if value.is_null() {
-            object.as_object_mut().unwrap().remove(name);
-        } else {
-            let field = object[name].take();
-            object[name] = merged(field, value);
-        }
-    }
-    object
-}
-
 /// `object` after a JSON patch of fields that are added or replaced.
 fn replaced(mut object: Value, patch: &Value) -> Value {
     for operation in patch.as_array().unwrap() {
@@ -285,17 +264,6 @@ fn replaced(mut object: Value, patch: &Value) -> Value {
         object.pointer_mut(parent).unwrap()[name.replace("~1", "/")] = operation["value"].clone();
     }
     object
-}
-
-/// What the API server refuses of StatefulSets.
-fn valid(object: &Value) -> Result<(), &'static str> {
-    let strategy = &object["spec"]["updateStrategy"];
-    if object["kind"] == "StatefulSet" && strategy["type"] == "OnDelete" && !strategy["rollingUpdate"].is_null() {
-        return Err(
-            "spec.updateStrategy.rollingUpdate: Invalid value: only allowed for updateStrategy 'RollingUpdate'",
-        );
-    }
-    Ok(())
 }
 
 /// The object after an apply: what was applied, what the server gave it before, and defaults.
@@ -309,10 +277,6 @@ fn applied(before: &Value, mut object: Value) -> Value {
     if object["kind"] == "StatefulSet" {
         object["metadata"]["generation"] = json!(1);
         object["spec"]["revisionHistoryLimit"] = json!(10);
-        // Nobody who applies owns it.
-        if let Some(rolling) = before["spec"]["updateStrategy"].get("rollingUpdate") {
-            object["spec"]["updateStrategy"]["rollingUpdate"] = rolling.clone();
-        }
     }
     object
 }
