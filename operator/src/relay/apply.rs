@@ -19,7 +19,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::build::{self, Children, OptionalChild};
 use super::names::{INSTANCE, MANAGED_BY, OPERATOR};
@@ -130,7 +130,6 @@ pub(super) async fn apply(
         network_policies.push(applier.ensure(&cache.network_policies, network_policy).await?.name_any());
     }
     let disruption_budget = applier.ensure(&cache.disruption_budgets, disruption_budget).await?;
-    applier.end_rolling_updates(&stateful_set.name_any()).await?;
     let stateful_set = applier.ensure_stateful_set(stateful_set).await?;
     let optional = applier.ensure_optional(optional).await?;
 
@@ -260,24 +259,6 @@ impl Applier<'_> {
         let params = PostParams { field_manager: Some(OPERATOR.into()), ..PostParams::default() };
         let created = self.api::<K>().create(&params, &wanted).await;
         self.wrote::<K, _>(&(), "create", &wanted.name_any(), created).map(drop)
-    }
-
-    /// Takes the settings of rolling updates, which the API server has given it, from a StatefulSet of before this operator
-    /// replaced pods itself: it accepts no other strategy as long as they are there, and nobody who applies owns them.
-    async fn end_rolling_updates(&self, name: &str) -> Result<(), Error> {
-        let key = ObjectRef::<StatefulSet>::new(name).within(&self.relay.namespace);
-        let live = self.context.cache.stateful_sets.get(&key);
-        let strategy = live
-            .as_ref()
-            .filter(|live| self.owns(&***live))
-            .and_then(|live| live.spec.as_ref()?.update_strategy.as_ref());
-        if strategy.is_none_or(|strategy| strategy.rolling_update.is_none()) {
-            return Ok(());
-        }
-        let patch = json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}});
-        let params = PatchParams { field_manager: Some(OPERATOR.into()), ..PatchParams::default() };
-        let patched = self.api::<StatefulSet>().patch(name, &params, &Patch::Merge(&patch)).await;
-        self.wrote::<StatefulSet, _>(&(), "patch", name, patched).map(drop)
     }
 
     /// Deletes what the Relay owns and nobody wants any more, such as a child that an earlier version of

@@ -251,13 +251,9 @@ async fn handle(State(api): State<Api>, method: Method, uri: Uri, headers: Heade
             None => {
                 let before = inner.objects.get(&path).cloned().unwrap_or_default();
                 let object = match content_type {
-                    MERGE_PATCH => merged(before.clone(), &body),
                     "application/json-patch+json" => replaced(before.clone(), &body),
                     _ => applied(&before, body),
                 };
-                if let Err(message) = valid(&object) {
-                    return failure(StatusCode::UNPROCESSABLE_ENTITY, message);
-                }
                 inner.store_controlled(path, &before, object)
             }
         },
@@ -332,17 +328,6 @@ fn replaced(mut object: Value, patch: &Value) -> Value {
     object
 }
 
-/// What the API server refuses of StatefulSets.
-fn valid(object: &Value) -> Result<(), &'static str> {
-    let strategy = &object["spec"]["updateStrategy"];
-    if object["kind"] == "StatefulSet" && strategy["type"] == "OnDelete" && !strategy["rollingUpdate"].is_null() {
-        return Err(
-            "spec.updateStrategy.rollingUpdate: Invalid value: only allowed for updateStrategy 'RollingUpdate'",
-        );
-    }
-    Ok(())
-}
-
 /// The object after an apply: what was applied, what the server gave it before, and defaults.
 fn applied(before: &Value, mut object: Value) -> Value {
     object["metadata"]["uid"] = json!("made-by-the-server");
@@ -354,10 +339,6 @@ fn applied(before: &Value, mut object: Value) -> Value {
     if object["kind"] == "StatefulSet" {
         object["metadata"]["generation"] = json!(1);
         object["spec"]["revisionHistoryLimit"] = json!(10);
-        // Nobody who applies owns it.
-        if let Some(rolling) = before["spec"]["updateStrategy"].get("rollingUpdate") {
-            object["spec"]["updateStrategy"]["rollingUpdate"] = rolling.clone();
-        }
     }
     object
 }

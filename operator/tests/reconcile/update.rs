@@ -360,7 +360,7 @@ async fn a_stateful_set_of_before_is_taken_over_and_its_pod_stays() {
     story.reconcile().await.unwrap();
     // As an operator has left it that let the StatefulSet replace its pods.
     let mut set = story.api.get(STATEFUL_SET);
-    set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+    set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate"});
     set["metadata"]["annotations"] = json!({});
     story.api.put(STATEFUL_SET, set);
     let mut relay = story.api.get(RELAY);

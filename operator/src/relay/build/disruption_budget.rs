@@ -5,8 +5,8 @@ use crate::relay::names;
 use crate::relay::validate::ValidRelay;
 
 /// Whoever drains a node may evict the one pod: a relay that is evicted loses nothing and comes back elsewhere, and a budget
-/// that forbids it would hold up every upgrade of a node. So it does outside of the window for updates: the window is for what
-/// the operator does of its own accord, and who wants drains to wait has a budget of their own, which the operator keeps to.
+/// that forbids it would hold up every upgrade of a node. So it does outside of the window for updates too, which is for
+/// what the operator does of its own accord.
 pub(super) fn build(relay: &ValidRelay) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: names::meta(relay, names::disruption_budget(&relay.name)),

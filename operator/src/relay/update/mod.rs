@@ -237,12 +237,13 @@ impl Plan {
     }
 }
 
-/// Evicts the pod, or deletes it where a budget refuses that and the pod does not work anyway.
+/// Evicts the pod, or deletes it where that is refused and the pod does not work anyway.
 async fn let_go(context: &Context, relay: &ValidRelay, world: &World, uid: &str) -> kube::Result<()> {
     let name = pod(&relay.name);
     let is_ready = world.pod.as_deref().is_some_and(seen::is_ready);
     let gone = match evict::evict(context, relay, &name, uid).await {
-        Err(kube::Error::Api(refused)) if refused.code == 429 && !is_ready => {
+        // By its budget, or because it has two.
+        Err(kube::Error::Api(refused)) if matches!(refused.code, 429 | 500) && !is_ready => {
             evict::delete(context, relay, &name, uid).await
         }
         gone => gone,
