@@ -34,7 +34,7 @@ pub struct CloudNativePgSpec {
     #[schemars(range(min = 1, max = 9))]
     pub instances: i32,
 
-    /// Size of the volume of each. Decisions are small: a hundred thousand hosts are some tens of MB.
+    /// Size of the volume of each. Decisions are small: a row for each host, and one for each decision.
     #[serde(default = "default_database_size")]
     #[schemars(length(max = 18))]
     #[x_kube(validation = SIZE.rule())]

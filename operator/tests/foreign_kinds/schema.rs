@@ -24,6 +24,10 @@ pub fn errors(schema: &Value, object: &Value) -> Vec<String> {
     for field in ["apiVersion", "kind", "metadata"] {
         spec.as_object_mut().unwrap().remove(field);
     }
+    // Some require it all the same.
+    if schema["properties"]["metadata"].is_object() {
+        spec["metadata"] = json!({});
+    }
     check("", schema, &spec, &mut errors);
     if let Err(broken) = Validator::new().validate(schema, &object, None) {
         errors.extend(broken.into_vec().iter().map(ToString::to_string));

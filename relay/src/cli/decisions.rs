@@ -85,7 +85,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Import { place, replace } => import(&place.url()?, io::stdin().lock(), replace).await,
         Command::Copy { from, place, replace } => {
-            // In memory: decisions are some hundred bytes for each host, and the file system of a pod may be read-only.
+            // In memory: decisions are small, and the file system of a pod may be read-only.
             let mut between = Vec::new();
             export(&from, &mut between).await?;
             import(&place.url()?, between.as_slice(), replace).await
