@@ -134,8 +134,11 @@ mod tests {
                 "hostname": "relay.test", "implementation": implementation,
                 "image": {"repository": "r.test/relay", "tag": "1"},
                 "database": {"externalSecretRef": {"name": "relay-db", "key": "uri"}},
-                "collections": {"enabled": false},
             });
+            // By default its directory of collections is missed.
+            if implementation == "Indigo" {
+                spec["collections"] = json!({"enabled": false});
+            }
             for (name, field) in fields.as_object().unwrap() {
                 spec[name] = field.clone();
             }

@@ -308,7 +308,7 @@ fn the_schema_refuses_another_place_of_the_volume() {
     for (path, value) in [
         ("/storage/size", json!("3Gi")),
         // What the cluster refuses to grow is to be put back.
-        ("/storage/size", json!("1Gi")),
+        ("/storage/size", json!("1500Mi")),
         ("/storage/deletionPolicy", json!("Retain")),
     ] {
         assert_eq!(cel(&with(full(), path, value), Some(&old)), Vec::<String>::new(), "{path}");
