@@ -1,5 +1,7 @@
 //! Stories of input that makes no sense: each a condition that says what to do, and nothing else goes wrong.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{RELAY, STATEFUL_SET, Story, minimal};
@@ -64,6 +66,7 @@ async fn a_secret_that_holds_something_else_is_waited_for() {
     assert_eq!(story.condition("DatabaseReady"), "Unknown SecretValueInvalid");
     // postgres://db/relay
     story.api.put(secret, json!({"data": {"url": "cG9zdGdyZXM6Ly9kYi9yZWxheQ=="}}));
+    story.secrets.pass(Duration::from_secs(60));
     story.reconcile().await.unwrap();
     assert_eq!(story.condition("DatabaseReady"), "True SecretFound");
 }

@@ -67,9 +67,15 @@ async fn a_database_outlives_its_relay_and_the_next_one_goes_on_with_it() {
 
     let mut relay = story.api.get(RELAY);
     relay["metadata"]["uid"] = json!("u-2");
-    for path in
-        [super::SERVICE_ACCOUNT, &story.config(), super::SERVICE, super::ADMIN_SERVICE, super::DISRUPTION_BUDGET]
-    {
+    for path in [
+        super::SERVICE_ACCOUNT,
+        &story.config(),
+        super::SERVICE,
+        super::ADMIN_SERVICE,
+        super::DISRUPTION_BUDGET,
+        super::DASHBOARD,
+        super::NETWORK_POLICY,
+    ] {
         story.api.put(path, Value::Null);
     }
     story.api.put(RELAY, relay);

@@ -136,8 +136,13 @@ impl Story {
         relay
     }
 
-    /// Path of the one ConfigMap.
+    /// Path of the ConfigMap that new pods get: the one that the template names, where there is one.
     fn config(&self) -> String {
+        let template = &self.api.get(STATEFUL_SET)["spec"]["template"]["spec"];
+        let volumes = template["volumes"].as_array().into_iter().flatten();
+        if let Some(name) = volumes.filter_map(|volume| volume["configMap"]["name"].as_str()).next() {
+            return format!("/api/v1/namespaces/relays/configmaps/{name}");
+        }
         let mut configs = self.api.paths(CONFIGS);
         assert_eq!(configs.len(), 1, "{configs:?}");
         configs.remove(0)

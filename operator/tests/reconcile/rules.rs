@@ -46,7 +46,7 @@ fn the_rules_name_what_is_needed_and_no_more() {
         namespace: None,
         name: None,
     };
-    for (verb, resource) in [("list", "secrets"), ("watch", "secrets"), ("delete", "pods"), ("create", "pods/exec")] {
+    for (verb, resource) in [("list", "secrets"), ("watch", "secrets"), ("update", "pods"), ("create", "pods/exec")] {
         assert!(!allow(&asked(verb, resource)), "{verb} {resource}");
     }
 }
