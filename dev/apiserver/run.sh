@@ -46,7 +46,7 @@ make_certificates 2>"$LOGS/apiserver-pki.log"
   --listen-peer-urls "http://127.0.0.1:$peer_port" >"$LOGS/apiserver-etcd.log" 2>&1 &
 STARTED+=($!)
 "$programs/kube-apiserver" --etcd-servers="http://127.0.0.1:$etcd_port" --secure-port="$API_SERVER_PORT" \
-  --bind-address=127.0.0.1 --service-cluster-ip-range=10.96.0.0/16 --authorization-mode=RBAC \
+  --bind-address=127.0.0.1 --advertise-address=192.0.2.1 --service-cluster-ip-range=10.96.0.0/16 --authorization-mode=RBAC \
   --disable-admission-plugins=ServiceAccount --client-ca-file="$HOME_DIR/ca.crt" \
   --tls-cert-file="$HOME_DIR/apiserver.crt" --tls-private-key-file="$HOME_DIR/apiserver.key" \
   --service-account-issuer=https://kubernetes.default.svc --endpoint-reconciler-type=none \
