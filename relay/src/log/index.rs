@@ -41,6 +41,12 @@ impl Indexes {
         after.checked_sub(1).and_then(|last| places.get(last)).copied()
     }
 
+    /// Forgets the segments that do not start with any of `first_seqs`: those that are gone, and those that have an index of
+    /// their own by now.
+    pub fn keep_only(&mut self, first_seqs: &[u64]) {
+        self.recent.retain(|index| first_seqs.contains(&index.first_seq));
+    }
+
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         let places = self.recent.iter().map(|index| allocated_bytes(index.places.capacity() * size_of::<(u64, u64)>()));
@@ -64,6 +70,18 @@ impl Indexes {
 mod tests {
     use super::*;
     use crate::memory::measured;
+
+    #[test]
+    fn what_needs_no_index_any_more_is_forgotten() {
+        let mut indexes = Indexes::default();
+        for segment in [1, 100, 200] {
+            indexes.note(segment, [(segment, 0)]);
+        }
+        let bytes = indexes.bytes();
+        indexes.keep_only(&[200, 300]);
+        assert!(indexes.bytes() < bytes);
+        assert_eq!([1, 100, 200].map(|segment| indexes.place(segment, segment)), [None, None, Some((200, 0))]);
+    }
 
     #[test]
     fn indexes_are_counted_as_they_are_taken() {

@@ -48,6 +48,15 @@ impl Log {
             removed.segments += 1;
             removed.bytes += freed;
         }
+        let plain: Vec<u64> = {
+            let segments = self.shared.segments();
+            segments
+                .iter()
+                .filter(|segment| segment.packed_bytes().is_none())
+                .map(|segment| segment.first_seq())
+                .collect()
+        };
+        self.shared.indexes().keep_only(&plain);
         Ok(removed)
     }
 
