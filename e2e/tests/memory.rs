@@ -9,7 +9,7 @@ mod common;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use common::clients::Place;
 use common::clients::consumer::Consumer;
 use common::crowd::{Crowd, keep_reading_slowly};
