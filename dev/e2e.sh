@@ -40,7 +40,7 @@ programs() {
   echo E2E_PROMETHEUS="$STATE/bin/prometheus"
   echo E2E_DASHBOARD="$STATE/bin/dashboard"
   echo E2E_PROMETHEUS_OPERATOR="$STATE/bin/prometheus-operator"
-  echo E2E_PROMETHEUS_OPERATOR_CRDS="$STATE/bin/prometheus-operator-crds"
+  echo E2E_PROMETHEUS_OPERATOR_CRDS="$(readlink -f "$STATE/bin/prometheus-operator-crds")"
 }
 
 cluster() {

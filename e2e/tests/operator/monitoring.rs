@@ -157,7 +157,9 @@ async fn configuration(cluster: &Cluster) -> Result<Option<Value>> {
     let file = tempfile::NamedTempFile::new()?;
     fs::write(file.path(), packed.0)?;
     let yaml = said(Command::new("gzip").arg("-dc").stdin(fs::File::open(file.path())?)).await?;
-    let config: Value = serde_yaml_ng::from_slice(&yaml)?;
+    // In a pod, the reloader beside Prometheus puts the number of its shard there.
+    let yaml = String::from_utf8(yaml)?.replace("$(SHARD)", "0");
+    let config: Value = serde_yaml_ng::from_str(&yaml)?;
     let jobs: BTreeSet<&str> =
         config["scrape_configs"].as_array().into_iter().flatten().filter_map(|job| job["job_name"].as_str()).collect();
     let wanted = [
