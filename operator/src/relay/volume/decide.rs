@@ -110,8 +110,9 @@ mod tests {
             })
         };
         type Edit = fn(&mut Value);
+        type Case<'a> = (&'a str, &'a str, Edit, Option<RefusedGrowth>, Option<&'a str>);
         #[rustfmt::skip]
-        let table: &[(&str, &str, Edit, Option<RefusedGrowth>, Option<&str>)] = &[
+        let table: &[Case] = &[
             ("larger", "3Gi", |_| {}, None, Some("3Gi")),
             ("the same", "2Gi", |_| {}, None, None),
             ("the same in other words", "2048Mi", |_| {}, None, None),

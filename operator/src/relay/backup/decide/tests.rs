@@ -34,8 +34,9 @@ fn made(backup: &Value, phase: &str, asked: Option<&str>, snapshots: &[Snapshot]
 #[test]
 fn a_snapshot_is_made_once_in_each_span_of_time() {
     let daily = json!({"every": "24h"});
+    type Case<'a> = (&'a str, &'a Value, &'a str, &'a [Snapshot], &'a [&'a str]);
     #[rustfmt::skip]
-    let table: &[(&str, &Value, &str, &[Snapshot], &[&str])] = &[
+    let table: &[Case] = &[
         ("the first", &daily, "Bound", &[], &["demo-20261128-000000"]),
         ("there is one of today", &daily, "Bound", &[snapshot("a", 5, true, true)], &[]),
         ("there is one that is not ready yet", &daily, "Bound", &[snapshot("a", 1, true, false)], &[]),
