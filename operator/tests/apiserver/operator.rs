@@ -84,7 +84,7 @@ impl Operator {
 
     /// Its metrics. What it was allowed to ask for is noted, and that it was refused nothing.
     pub async fn figures(&self) -> Vec<Figure> {
-        let (_, text) = self.get("/metrics").await.unwrap();
+        let (_, text) = until("/metrics", async || self.get("/metrics").await).await;
         let figures: Vec<Figure> = text.lines().filter(|line| !line.starts_with('#')).map(figure).collect();
         for request in figures.iter().filter(|figure| figure.name == "relay_operator_api_requests_total") {
             let [verb, group, resource, code] =
