@@ -45,19 +45,16 @@ pub(super) fn build(relay: &ValidRelay, profile: &Profile) -> Option<NetworkPoli
             policy_types: Some(vec!["Ingress".into(), "Egress".into()]),
             ingress: Some(vec![
                 NetworkPolicyIngressRule { ports: Some(ports(open_ports(relay, profile))), from: None },
-                NetworkPolicyIngressRule {
-                    ports: Some(ports(profile.internal.iter().copied())),
-                    from: Some(admin.collect()),
-                },
+                NetworkPolicyIngressRule { ports: Some(ports(profile.internal_ports())), from: Some(admin.collect()) },
             ]),
             egress: Some(vec![NetworkPolicyEgressRule { to: Some(blocks.chain([all_pods]).collect()), ports: None }]),
         }),
     })
 }
 
-/// The firehose, and what a proxy of the cluster is told to go to: which pods or nodes that comes from, nobody says.
+/// What the Service of the firehose has, and what a proxy of the cluster is told to go to: which pods or nodes that comes from, nobody says.
 fn open_ports(relay: &ValidRelay, profile: &Profile) -> Vec<Port> {
-    let mut open = vec![profile.firehose];
+    let mut open = profile.public_ports();
     for public in profile.public.iter().filter(|_| relay.access.front.is_some()) {
         if !open.contains(&public.port) {
             open.push(public.port);
