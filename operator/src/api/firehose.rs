@@ -42,7 +42,8 @@ pub struct FirehoseSpec {
 
     /// Whether the last address in X-Forwarded-For is the consumer's. It is where every consumer comes through a proxy that
     /// appends to that header, such as an Ingress controller; without, all of them share the proxy's maxConsumersPerAddress.
-    /// Where a consumer reaches the relay without the proxy, it could claim any address. By default it is not.
+    /// Where a consumer reaches the relay without the proxy, it could claim any address. By default it
+    /// is where spec.access has an Ingress or an HTTPRoute, and no other way from outside of the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_forwarded_for: Option<bool>,
 

@@ -52,7 +52,7 @@ pub(super) fn build(relay: &ValidRelay, profile: &Profile) -> Option<NetworkPoli
     })
 }
 
-/// What the public Service has, and what a proxy of the cluster is told to go to: which pods or nodes that comes from, nobody says.
+/// What the Service of the firehose has, and what a proxy of the cluster is told to go to: which pods or nodes that comes from, nobody says.
 fn open_ports(relay: &ValidRelay, profile: &Profile) -> Vec<Port> {
     let mut open = profile.public_ports();
     for public in profile.public.iter().filter(|_| relay.access.front.is_some()) {

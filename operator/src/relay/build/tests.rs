@@ -178,6 +178,11 @@ fn a_directory_has_a_token_of_its_own_and_its_paths_lead_to_it() {
     let profile = Profile::of(&relay, relay.memory.at(relay.memory.limit)).unwrap();
     assert_eq!(profile.public_ports(), [("firehose", 2470), ("collections", 2510)]);
     assert_eq!(profile.internal_ports(), [("metrics", 2471), ("dir-metrics", 2511)]);
+    let policy = serde_json::to_value(objects(&with_directory(), &world).network_policy.unwrap()).unwrap();
+    let open =
+        |rule: usize| policy["spec"]["ingress"][rule]["ports"].as_array().unwrap().iter().map(|port| &port["port"]);
+    assert!(open(0).eq(&[json!(2470), json!(2510)]), "who reaches the Service reaches the directory: {policy}");
+    assert!(open(1).eq(&[json!(2471), json!(2511)]), "Prometheus reaches both: {policy}");
 }
 
 #[test]

@@ -149,7 +149,7 @@ pub(super) fn takes(settings: &Settings, path: &str) -> bool {
         | "spec.collections.image"
         | "spec.logLevel" => true,
         "spec.upstream.siblingRelays" => siblings(&settings.upstream).len() == settings.upstream.sibling_relays.len(),
-        "spec.collections.minAccounts" => settings.collections.image.is_some(),
+        "spec.collections.minAccounts" => settings.collections.enabled && settings.collections.image.is_some(),
         "spec.validation.mode" => settings.validation.mode == ValidationMode::Lenient,
         _ => false,
     }
