@@ -55,7 +55,7 @@ STARTED+=($!)
 APISERVER_PID=$!
 STARTED+=("$APISERVER_PID")
 export APISERVER_PID KUBECONFIG=$HOME_DIR/admin.kubeconfig
-wait_for 60 "the API server ($LOGS/apiserver.log)" "$STATE/bin/kubectl" get --raw /readyz
+wait_for 180 "the API server ($LOGS/apiserver.log)" "$STATE/bin/kubectl" get --raw /readyz
 
 # Its Deployment stays an object.
 "$STATE/bin/helm" install relay-operator "$ROOT/charts/relay-operator" --namespace relay-operator --create-namespace \
