@@ -10,7 +10,11 @@ pub(super) fn queries(at: &Selector, slot: Slot) -> Vec<Query> {
         Slot::Events => vec![
             Query::new("received", rate("relay_events_received_total")),
             Query::new("passed on", rate("relay_events_passed_total")),
-            Query::new("dropped", rate("relay_events_dropped_total")),
+            // A reason has no series before the first event that is dropped for it.
+            Query::new(
+                "dropped",
+                format!("{} or 0 * {}", rate("relay_events_dropped_total"), rate("relay_events_received_total")),
+            ),
             Query::new("discontinuous", rate("relay_events_discontinuous_total")),
         ],
         Slot::Hosts => vec![
