@@ -115,7 +115,7 @@ main() {
   "$ROOT/dev/tools/build.sh" helm indigo prometheus prometheus-operator dashboard
   "$ROOT/dev/network/run.sh"
   "$ROOT/dev/python/run.sh"
-  step e2e-build "Building the end-to-end suites (the first time usually 2 minutes)" "${build[@]}"
+  step e2e-build "Building the end-to-end suites (the first time usually 2 minutes)" "${build[@]}" "${chosen[@]/#/--test=}"
   for suite in "${chosen[@]}"; do run_suite "$suite"; done
 }
 
