@@ -165,7 +165,7 @@ impl<'a> Deployed<'a> {
     }
 
     /// All that tells what became of it, for a test that fails.
-    async fn story(&self) -> String {
+    pub async fn story(&self) -> String {
         let container = self.container().await.map(|status| {
             format!("restarts {}, state {:?}, before {:?}", status.restart_count, status.state, status.last_state)
         });
