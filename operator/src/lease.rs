@@ -29,23 +29,28 @@ pub struct Options {
 impl Options {
     /// Time between two renewals.
     fn renew_every(&self) -> Duration {
-        self.duration / 3
+        self.duration / 4
     }
 
     /// Time without a renewal after which the holder works no more. The rest of the duration is for what is under way.
     fn give_up_after(&self) -> Duration {
-        self.duration * 2 / 3
+        self.duration * 3 / 4
     }
 
-    /// Time between two looks of those that wait, and between two tries of what has failed; and the time of one try.
+    /// Time between two looks of those that wait, and the time of one try.
     fn try_every(&self) -> Duration {
         self.duration / 6
+    }
+
+    /// Time between two tries to renew.
+    fn pause(&self) -> Duration {
+        self.duration / 24
     }
 
     /// How long what is under way may take after the lease was lost.
     #[must_use]
     pub fn last_words(&self) -> Duration {
-        self.duration / 4
+        self.duration / 5
     }
 }
 
@@ -129,22 +134,25 @@ impl Held {
     pub async fn hold(&mut self) -> Lost {
         loop {
             sleep(self.options.renew_every()).await;
+            let mut why = String::from("the time has passed without a try");
             loop {
+                let left = self.options.give_up_after().saturating_sub(self.renewed.elapsed());
+                if left.is_zero() {
+                    return Lost::NotRenewed(why);
+                }
                 let asked = Instant::now();
-                let why = match self.renew().await {
-                    Ok(lease) => {
+                match timeout(left, self.renew()).await {
+                    Ok(Ok(lease)) => {
                         self.lease = lease;
                         self.renewed = asked;
                         break;
                     }
-                    Err(Renewal::Lost(lost)) => return lost,
-                    Err(Renewal::Failed(why)) => why,
-                };
-                tracing::warn!(error = why, "the lease cannot be renewed");
-                if self.renewed.elapsed() + self.options.try_every() > self.options.give_up_after() {
-                    return Lost::NotRenewed(why);
+                    Ok(Err(Renewal::Lost(lost))) => return lost,
+                    Ok(Err(Renewal::Failed(error))) => why = error,
+                    Err(_) => why = NO_ANSWER.into(),
                 }
-                sleep(self.options.try_every() / 2).await;
+                tracing::warn!(error = why, "the lease cannot be renewed");
+                sleep(self.options.pause()).await;
             }
         }
     }
@@ -180,6 +188,8 @@ impl Held {
         }
     }
 }
+
+const NO_ANSWER: &str = "the API server does not answer";
 
 /// Why a renewal has not come about.
 enum Renewal {
@@ -233,7 +243,7 @@ async fn in_time<T>(options: &Options, asked: impl Future<Output = kube::Result<
         Ok(Err(kube::Error::Api(status))) if [404, 409].contains(&status.code) => Err(Failure::Conflict),
         Ok(Err(kube::Error::Api(status))) => Err(Failure::Other(status.message)),
         Ok(Err(error)) => Err(Failure::Other(error.to_string())),
-        Err(_) => Err(Failure::Other("the API server does not answer".into())),
+        Err(_) => Err(Failure::Other(NO_ANSWER.into())),
     }
 }
 
@@ -288,7 +298,8 @@ mod tests {
     #[test]
     fn a_holder_gives_up_and_falls_silent_before_others_may_take_over() {
         let options = options("a");
-        assert!(options.renew_every() + 2 * options.try_every() <= options.give_up_after(), "a second try fits");
+        let two_tries = 2 * (options.try_every() + options.pause());
+        assert!(options.renew_every() + two_tries < options.give_up_after(), "a third try begins");
         assert!(options.give_up_after() + options.last_words() < options.duration);
     }
 }

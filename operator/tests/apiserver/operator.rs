@@ -12,9 +12,6 @@ use serde_json::{Value, json};
 
 use crate::until;
 
-/// Time that the tests let a lease be held without a renewal: short to wait for, long for a busy machine.
-const LEASE_SECONDS: &str = "15";
-
 /// What operators have asked for and got, as verb, group and resource, in all tests so far.
 pub static ASKED: Mutex<BTreeSet<(String, String, String)>> = Mutex::new(BTreeSet::new());
 
@@ -45,9 +42,6 @@ impl Operator {
         let mut command = Command::new(env!("CARGO_BIN_EXE_relay-operator"));
         command.args(["run", "--listen", &format!("127.0.0.1:{port}"), "--identity", identity]);
         command.args(["--lease-namespace", "relay-operator"]).args(args);
-        if !args.contains(&"--lease-seconds") {
-            command.args(["--lease-seconds", LEASE_SECONDS]);
-        }
         let child = command
             .env("KUBECONFIG", kubeconfig(&folder))
             .env("RELAY_IMAGE", "relay.test/relay:1")

@@ -74,7 +74,7 @@ async fn scale() {
     let _asked = pods::serve(pods::Mood::Busy).await;
     for count in sizes.split_whitespace().map(|size| size.parse::<usize>().unwrap()) {
         let namespace = namespace(&client, "scale").await;
-        let options = ["--namespace", &namespace, "--lease-seconds", "60"];
+        let options = ["--namespace", &namespace];
         let operator = Operator::start_and_lead("op", &options).await;
         let (empty, _) = memory(&operator);
         let before = used(&operator).await;
