@@ -101,7 +101,7 @@ impl Access {
         operator.arg(format!("-cert-file={}", self.certificate.display()));
         operator.arg(format!("-key-file={}", self.key.display()));
         operator.arg(format!("-web.listen-address=127.0.0.1:{}", free_port()?));
-        operator.stdout(Stdio::null()).stderr(log).spawn().context("cannot start the Prometheus operator")
+        operator.stdout(log.try_clone()?).stderr(log).spawn().context("cannot start the Prometheus operator")
     }
 }
 

@@ -52,6 +52,9 @@ async fn a_prometheus_finds_what_dashboard_and_alerts_ask_for() -> Result<()> {
     cluster.wait_for_condition(&cluster.name, "Ready").await?;
 
     said(Command::new("kubectl").args(["apply", "--server-side", "--filename", &crds])).await?;
+    // It looks once, at its start, which kinds there are.
+    said(Command::new("kubectl").args(["wait", "--for=condition=Established", "--timeout=60s", "--filename", &crds]))
+        .await?;
     let result = look(&cluster, folder.path()).await;
     if result.is_err() {
         let log = fs::read_to_string(folder.path().join("operator.log")).unwrap_or_default();
