@@ -1,6 +1,6 @@
 //! Prometheus, its tool, and the Prometheus operator, as child processes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -39,17 +39,26 @@ pub async fn check_metrics(metrics: &str) -> Result<()> {
     promtool(&["check", "metrics"], Path::new("."), as_text_format(metrics).as_bytes()).await
 }
 
-/// What our programs expose is OpenMetrics, in which the head of a counter has its name without `_total`. promtool reads the
-/// older text format, where both are one.
+/// What our programs expose is OpenMetrics, in which the head of a counter has its name without `_total`, and that of an info
+/// without `_info`. promtool reads the older text format, where the name is the same, and an info is a gauge.
 fn as_text_format(metrics: &str) -> String {
-    let counters: BTreeSet<&str> =
-        metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    const TYPES: [(&str, &str, &str); 2] = [("counter", "_total", "counter"), ("info", "_info", "gauge")];
+    let type_of = |line: &'_ str| {
+        let (name, type_) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        let found = TYPES.into_iter().find(|(of, _, _)| *of == type_)?;
+        Some((name.to_owned(), found))
+    };
+    let types: BTreeMap<String, _> = metrics.lines().filter_map(type_of).collect();
     let mut text = String::new();
     for line in metrics.lines().filter(|line| *line != "# EOF") {
-        let mut words: Vec<&str> = line.splitn(4, ' ').collect();
-        let name = format!("{}_total", words.get(2).unwrap_or(&""));
-        if words[0] == "#" && counters.contains(words[2]) {
-            words[2] = &name;
+        let mut words: Vec<String> = line.splitn(4, ' ').map(str::to_owned).collect();
+        if words[0] == "#"
+            && let Some((_, suffix, type_)) = words.get(2).and_then(|name| types.get(name))
+        {
+            words[2] += suffix;
+            if words[1] == "TYPE" {
+                (*type_).clone_into(&mut words[3]);
+            }
         }
         text += &words.join(" ");
         text.push('\n');
