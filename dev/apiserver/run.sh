@@ -2,7 +2,7 @@
 # run.sh COMMAND…: runs the command beside an API server of its own, and ends that with it: etcd and kube-apiserver alone, on
 # free ports of the loopback. Nothing is scheduled and nobody collects garbage. It needs no root, and any number fits a
 # machine. The command finds in its environment
-#   KUBECONFIG     an administrator's
+#   APISERVER_KUBECONFIG  an administrator's
 #   APISERVER_PID  to pause the API server, by SIGSTOP and SIGCONT
 # and the chart installed, release and namespace "relay-operator": the definition of Relays, and the rules of access.
 set -euo pipefail
@@ -54,7 +54,8 @@ STARTED+=($!)
   --service-account-signing-key-file="$HOME_DIR/service-account.key" >"$LOGS/apiserver.log" 2>&1 &
 APISERVER_PID=$!
 STARTED+=("$APISERVER_PID")
-export APISERVER_PID KUBECONFIG=$HOME_DIR/admin.kubeconfig
+# KUBECONFIG is what scripts below set to the cluster's.
+export APISERVER_PID APISERVER_KUBECONFIG=$HOME_DIR/admin.kubeconfig KUBECONFIG=$HOME_DIR/admin.kubeconfig
 wait_for 180 "the API server ($LOGS/apiserver.log)" "$STATE/bin/kubectl" get --raw /readyz
 
 # Its Deployment stays an object.

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
 use relay_operator::api::Relay;
 use serde_json::{Value, json};
 
@@ -22,7 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An administrator's client.
 async fn admin() -> Client {
-    Client::try_default().await.unwrap()
+    let path = std::env::var("APISERVER_KUBECONFIG").expect("dev/apiserver/run.sh sets it");
+    let kubeconfig = Kubeconfig::read_from(path).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
 }
 
 /// Waits until `look` finds something, and gives up with `what` was not found.

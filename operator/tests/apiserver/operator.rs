@@ -146,7 +146,8 @@ impl Drop for Operator {
 
 /// The administrator's way to the API server, as the chart's ServiceAccount.
 fn kubeconfig(folder: &std::path::Path) -> PathBuf {
-    let text = fs::read_to_string(std::env::var("KUBECONFIG").expect("dev/apiserver/run.sh sets KUBECONFIG")).unwrap();
+    let text =
+        fs::read_to_string(std::env::var("APISERVER_KUBECONFIG").expect("dev/apiserver/run.sh sets it")).unwrap();
     let mut config: Value = serde_yaml_ng::from_str(&text).unwrap();
     config["users"][0]["user"]["as"] = json!("system:serviceaccount:relay-operator:relay-operator");
     let path = folder.join("kubeconfig");

@@ -13,7 +13,13 @@ use crate::operator::{ASKED, Operator};
 use crate::{admin, namespace, until};
 
 /// What nobody asks for where no pod runs and nothing measures; stories and the end-to-end suites do.
-const NEEDS_A_NODE: [(&str, &str); 3] = [("", "pods/resize"), ("", "pods/eviction"), ("metrics.k8s.io", "pods")];
+const NEEDS_A_NODE: [(&str, &str); 5] = [
+    ("", "pods/resize"),
+    ("", "pods/eviction"),
+    ("metrics.k8s.io", "pods"),
+    ("", "pods"),
+    ("apps", "controllerrevisions"),
+];
 
 /// A definition of `kind` that checks nothing.
 fn definition(kind: OptionalKind) -> CustomResourceDefinition {
