@@ -234,3 +234,31 @@ fn trimmed(container: Container) -> Container {
     let Container { name, image, resources, resize_policy, restart_policy, .. } = container;
     Container { name, image, resources, resize_policy, restart_policy, ..Container::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::relay::build;
+    use crate::relay::fixtures::{minimal, valid, world};
+
+    #[test]
+    fn of_a_pod_is_kept_what_an_update_and_a_resize_look_at() {
+        let relay = valid(&minimal(), &world());
+        let built = build::build(&relay, relay.memory.at(relay.memory.limit)).unwrap();
+        let spec = built.stateful_set.spec.unwrap().template.spec.unwrap();
+        let mut pod = Pod { spec: Some(spec.clone()), ..Pod::default() };
+        trim_pod(&mut pod);
+        let kept = pod.spec.unwrap();
+        let config = |spec: &PodSpec| {
+            let volumes = spec.volumes.clone().unwrap_or_default();
+            volumes.into_iter().find_map(|volume| Some(volume.config_map?.name))
+        };
+        assert!(config(&spec).is_some());
+        assert_eq!(config(&kept), config(&spec), "the configuration that must stay while the pod does");
+        let (kept, had) = (&kept.containers[0], &spec.containers[0]);
+        assert_eq!((&kept.name, &kept.image, &kept.resources), (&had.name, &had.image, &had.resources));
+        assert_eq!((&kept.env, &kept.liveness_probe), (&None, &None), "the rest is not");
+    }
+}

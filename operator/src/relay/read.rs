@@ -113,12 +113,12 @@ pub async fn read(context: &Context, relay: &Relay) -> Result<World, Error> {
     let admin = admin_secret(&secrets, relay).await?;
     let database = &relay.spec.database;
     let database_url = match (&database.external_secret_ref, &database.cloud_native_pg) {
-        (Some(reference), _) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
-        (None, Some(_)) => Some(secret_value(&secrets, &names::database_secret(&name), CLUSTER_URL_KEY).await?),
+        (Some(reference), _) => Some(secrets.value(&reference.name, &reference.key).await?),
+        (None, Some(_)) => Some(secrets.value(&names::database_secret(&name), CLUSTER_URL_KEY).await?),
         (None, None) => None,
     };
     let sibling_token = match &relay.spec.upstream.sibling_token_secret_ref {
-        Some(reference) => Some(secret_value(&secrets, &reference.name, &reference.key).await?),
+        Some(reference) => Some(secrets.value(&reference.name, &reference.key).await?),
         None => None,
     };
     let cache = &context.cache;
@@ -194,7 +194,7 @@ async fn can_resize(context: &Context) -> Result<bool, Error> {
 
 async fn admin_secret(secrets: &SecretsOf<'_>, relay: &Relay) -> Result<AdminSecret, Error> {
     let reference = admin_reference(relay);
-    let secret = secret_value(secrets, &reference.name, &reference.key).await?;
+    let secret = secrets.value(&reference.name, &reference.key).await?;
     if secret.value != Lookup::NoSecret {
         return Ok(AdminSecret { secret, generated: false });
     }
@@ -213,10 +213,6 @@ pub fn admin_reference(relay: &Relay) -> AdminSecretRef {
         .secret_ref
         .clone()
         .unwrap_or_else(|| AdminSecretRef { name: names::admin(&relay.name_any()), key: "token".into() })
-}
-
-async fn secret_value(secrets: &SecretsOf<'_>, name: &str, key: &str) -> Result<SecretValue, Error> {
-    secrets.value(name, key).await
 }
 
 fn cached<K>(store: &Store<K>, name: &str, namespace: &str) -> Option<Arc<K>>
