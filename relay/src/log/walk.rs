@@ -2,7 +2,6 @@
 //!
 //! What has been read is dropped from the page cache. Of consumers that catch up, many read the same pages, and the kernel
 //! then counts those as in use: the working set of a container would swing by all of the memory that nobody else needs.
-//! Reading them again costs a fast disk less than it costs to decompress them.
 
 use std::fs::File;
 use std::num::NonZeroU64;
